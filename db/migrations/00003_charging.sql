@@ -1,0 +1,101 @@
+-- +goose Up
+
+-- Part of a vault's money, set aside for one gateway node. held of the vault = sum(granted) of its open leases.
+CREATE TABLE leases (
+    id         uuid PRIMARY KEY,
+    vault_id   uuid   NOT NULL REFERENCES vaults (id),
+    node_id    uuid   NOT NULL,
+    granted    bigint NOT NULL CHECK (granted > 0),
+    used       bigint NOT NULL DEFAULT 0,
+    state      text   NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'closed')),
+    opened_at  timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    closed_at  timestamptz,
+    indexed_at timestamptz, -- when its events were all in revenue_ledger
+    CONSTRAINT leases_never_overdrawn CHECK (used BETWEEN 0 AND granted),
+    CONSTRAINT leases_closed_has_time CHECK ((state = 'closed') = (closed_at IS NOT NULL)),
+    CONSTRAINT leases_indexed_when_closed CHECK (indexed_at IS NULL OR state = 'closed')
+) WITH (fillfactor = 70); -- used changes with every batch: room for HOT updates
+CREATE INDEX leases_open ON leases (expires_at) WHERE state = 'open';
+CREATE INDEX leases_vault ON leases (vault_id);
+CREATE INDEX leases_to_index ON leases (closed_at) WHERE state = 'closed' AND indexed_at IS NULL;
+
+-- Immutable, one row per call, partitioned by time on the UUIDv7 itself, so that the primary key alone makes a second
+-- charge for a call impossible. Row-level foreign keys are left out on purpose (docs/decisions): the one statement that
+-- writes here joins the open lease, and nothing it names is ever deleted.
+CREATE TABLE usage_events (
+    id          uuid        NOT NULL,
+    lease_id    uuid,
+    user_id     uuid        NOT NULL,
+    api_id      uuid        NOT NULL,
+    endpoint_id uuid        NOT NULL,
+    api_key_id  uuid        NOT NULL,
+    amount      bigint      NOT NULL CHECK (amount >= 0),
+    status_code smallint    NOT NULL,
+    latency_us  bigint      NOT NULL CHECK (latency_us >= 0),
+    occurred_at timestamptz NOT NULL,
+    CONSTRAINT usage_events_paid_by_lease CHECK (amount = 0 OR lease_id IS NOT NULL),
+    PRIMARY KEY (id)
+) PARTITION BY RANGE (id);
+CREATE INDEX usage_events_user ON usage_events (user_id, id DESC);
+CREATE INDEX usage_events_lease ON usage_events (lease_id);
+CREATE TABLE usage_events_default PARTITION OF usage_events DEFAULT;
+
+-- The first instant of a UUIDv7 range.
+-- +goose StatementBegin
+CREATE FUNCTION uuid7_floor(t timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT rpad(lpad(to_hex((extract(epoch FROM t) * 1000)::bigint), 12, '0'), 32, '0')::uuid
+$$;
+-- +goose StatementEnd
+
+-- Makes the daily partitions of usage_events from today to `days` ahead; returns how many are new. Safe to repeat and to
+-- run from several nodes at once.
+-- +goose StatementBegin
+CREATE FUNCTION usage_partitions(days int) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    day date;
+    name text;
+    made int := 0;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('callora usage_partitions'));
+    FOR i IN 0..days LOOP
+        day := (now() AT TIME ZONE 'UTC')::date + i;
+        name := 'usage_events_' || to_char(day, 'YYYYMMDD');
+        IF to_regclass(name) IS NULL THEN
+            EXECUTE format('CREATE TABLE %I PARTITION OF usage_events FOR VALUES FROM (%L) TO (%L)', name,
+                uuid7_floor(day::timestamp AT TIME ZONE 'UTC'), uuid7_floor((day + 1)::timestamp AT TIME ZONE 'UTC'));
+            made := made + 1;
+        END IF;
+    END LOOP;
+    RETURN made;
+END
+$$;
+-- +goose StatementEnd
+SELECT usage_partitions(7);
+
+-- The caller's Idempotency-Key, per consumer. event_id is the first claimant's: whoever takes the key over after a crash
+-- charges under the same event, so one key can never be charged twice.
+CREATE TABLE idempotency (
+    user_id       uuid  NOT NULL REFERENCES users (id),
+    key           text  NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
+    fingerprint   bytea NOT NULL,
+    event_id      uuid  NOT NULL,
+    state         text  NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'answered')),
+    locked_until  timestamptz NOT NULL,
+    body_hash     bytea,
+    status_code   int,
+    header        jsonb,
+    body          bytea, -- NULL in an answered row: the answer was too large to keep
+    free_retries  int   NOT NULL DEFAULT 0,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    expires_at    timestamptz NOT NULL,
+    PRIMARY KEY (user_id, key)
+);
+CREATE INDEX idempotency_expiry ON idempotency (expires_at);
+
+-- +goose Down
+DROP TABLE idempotency;
+DROP TABLE usage_events;
+DROP FUNCTION usage_partitions;
+DROP FUNCTION uuid7_floor;
+DROP TABLE leases;

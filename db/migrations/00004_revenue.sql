@@ -1,0 +1,46 @@
+-- +goose Up
+
+-- A payout to a developer on chain. Written by settlement; revenue rows name the one that paid them.
+CREATE TABLE settlements (
+    id           uuid PRIMARY KEY,
+    developer_id uuid   NOT NULL REFERENCES developers (id),
+    amount       bigint NOT NULL CHECK (amount > 0),
+    status       text   NOT NULL CHECK (status IN ('pending', 'completed', 'failed')),
+    tx_hash      text UNIQUE,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    completed_at timestamptz,
+    CONSTRAINT settlements_completed_is_proven CHECK (status <> 'completed' OR (tx_hash IS NOT NULL AND completed_at IS NOT NULL))
+);
+CREATE INDEX settlements_developer ON settlements (developer_id, created_at DESC);
+
+-- What each charged call earned its developer: one row per usage event.
+CREATE TABLE revenue_ledger (
+    usage_event_id uuid PRIMARY KEY,
+    developer_id   uuid   NOT NULL REFERENCES developers (id),
+    api_id         uuid   NOT NULL REFERENCES apis (id),
+    lease_id       uuid   NOT NULL REFERENCES leases (id),
+    amount         bigint NOT NULL CHECK (amount > 0),
+    settlement_id  uuid REFERENCES settlements (id),
+    earned_at      timestamptz NOT NULL,
+    indexed_at     timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX revenue_ledger_developer ON revenue_ledger (developer_id, usage_event_id DESC);
+CREATE INDEX revenue_ledger_unsettled ON revenue_ledger (developer_id) WHERE settlement_id IS NULL;
+
+-- Facts that must reach somebody, written in the transaction of their cause.
+CREATE TABLE outbox (
+    id           uuid PRIMARY KEY,
+    topic        text  NOT NULL,
+    subject      uuid  NOT NULL,
+    payload      jsonb NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    available_at timestamptz NOT NULL DEFAULT now(),
+    attempts     int   NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    done_at      timestamptz
+);
+CREATE INDEX outbox_due ON outbox (available_at) WHERE done_at IS NULL;
+
+-- +goose Down
+DROP TABLE outbox;
+DROP TABLE revenue_ledger;
+DROP TABLE settlements;

@@ -1,0 +1,128 @@
+package ports
+
+import (
+	"context"
+	"time"
+
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/money"
+	"github.com/CalloraOrg/callora-backend/domain/usage"
+	"github.com/CalloraOrg/callora-backend/domain/vault"
+)
+
+// Till admits paid calls against prepaid money.
+type Till interface {
+	// Reserve sets the price of one call aside from the consumer's vault. Faults: vault.ErrShort, or an Unavailable one
+	// when charges cannot be recorded at present. The caller must end the hold with Charge or Release.
+	Reserve(ctx context.Context, consumer id.ID, price money.Amount) (Hold, error)
+}
+
+// Hold is the money set aside for one call in flight. Exactly one of Charge and Release takes effect, the first;
+// Release after it does nothing, so that it can be deferred.
+type Hold interface {
+	// Charge records the call for the reserved price. In durable mode it returns when the event and its money are on
+	// disk; on an error (usage.ErrNotRecorded) the call is not charged and the money is free again.
+	// It does not stop waiting when ctx ends: a caller who hangs up has still been served.
+	Charge(ctx context.Context, e usage.Event) error
+	// Release gives the reserved money back.
+	Release()
+}
+
+// Leases sets vault money aside for a node.
+type Leases interface {
+	// Grant opens a lease for node on the consumer's vault on a network: as much as want where the vault is rich, down
+	// to exactly need where it is nearly empty, and down to atLeast where need is no longer there. Fault:
+	// vault.ErrShort when not even atLeast is free or there is no vault. One transaction.
+	Grant(ctx context.Context, g LeaseGrant) (vault.Lease, error)
+	// Renew extends the node's leases that are still open, by ttl from the database's now, and returns which were.
+	Renew(ctx context.Context, node id.ID, leases []id.ID, ttl time.Duration) ([]id.ID, error)
+	// Close ends leases of the node: the unused rest is free again, the used part becomes uncollected. Closing twice
+	// changes nothing.
+	Close(ctx context.Context, node id.ID, leases []id.ID) error
+}
+
+// LeaseGrant is the request for a lease.
+type LeaseGrant struct {
+	ID       id.ID
+	Node     id.ID
+	Consumer id.ID
+	Network  vault.Network
+	AtLeast  money.Amount
+	Need     money.Amount
+	Want     money.Amount
+	TTL      time.Duration
+}
+
+// UsageJournal makes calls durable.
+type UsageJournal interface {
+	// Append stores a batch of one or more records in one statement: each record that is new, and whose lease is still
+	// open, becomes a usage event and adds to its lease's used amount; the others change nothing. It returns an outcome
+	// per record, in order. Appending the same batch again is safe and says the same. No two concurrent calls may hold
+	// records of one vault.
+	Append(ctx context.Context, batch []usage.Record) ([]RecordOutcome, error)
+	// Withdraw removes records that were perhaps appended but were never answered for, and gives their money back to
+	// their leases, which are still open. A record whose lease has been closed stays and is reported.
+	Withdraw(ctx context.Context, batch []usage.Record) (kept []id.ID, err error)
+}
+
+// RecordOutcome says what became of one record.
+type RecordOutcome int
+
+// The outcomes.
+const (
+	Recorded  RecordOutcome = iota // the event is on disk and its lease has paid
+	Duplicate                      // the event was already paid by another lease
+	Fenced                         // the lease is closed; nothing was recorded
+)
+
+// LeaseExpiry is the pass that frees what dead nodes held.
+type LeaseExpiry interface {
+	// ExpireLeases closes at most limit leases whose time is over and returns how many it closed.
+	ExpireLeases(ctx context.Context, limit int) (int, error)
+}
+
+// RevenueIndex is the pass that turns usage into developers' revenue.
+type RevenueIndex interface {
+	// IndexRevenue writes the revenue rows of at most limit closed leases and returns how many rows are new. Safe to
+	// repeat and to run on several nodes at once.
+	IndexRevenue(ctx context.Context, limit int) (int, error)
+}
+
+// Idempotency remembers calls that carry an Idempotency-Key, per consumer.
+type Idempotency interface {
+	// Claim takes the key for a call, or tells what became of the call that took it. One statement.
+	Claim(ctx context.Context, c OnceClaim) (OnceState, error)
+	// Forget gives the key up: the call was not charged, a retry may run it anew.
+	Forget(ctx context.Context, consumer id.ID, key string, event id.ID) error
+}
+
+// OnceClaim asks for an Idempotency-Key.
+type OnceClaim struct {
+	Consumer    id.ID
+	Key         string
+	Fingerprint []byte        // of API, method, path and query
+	Event       id.ID         // the id the call's usage event would have
+	Hold        time.Duration // after this long a claim without an answer may be taken over
+	Retention   time.Duration // how long an answer is kept
+}
+
+// OnceState is the state of an Idempotency-Key after a claim.
+type OnceState struct {
+	Outcome OnceOutcome
+	// Event is the id the call must use for its usage event: the first claimant's, so that one key can never be charged
+	// twice.
+	Event  id.ID
+	Answer *usage.OnceAnswer // set with OnceAnswered
+}
+
+// OnceOutcome is what a claim found.
+type OnceOutcome int
+
+// The outcomes of a claim.
+const (
+	OnceClaimed  OnceOutcome = iota // the call runs
+	OnceRunning                     // another call with the key is under way
+	OnceAnswered                    // the call was charged; Answer is what it got
+	OnceConflict                    // the key was used for another request
+	OnceSpent                       // charged, the answer was too large to keep, and the free retries are used up
+)

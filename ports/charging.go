@@ -2,6 +2,7 @@ package ports
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/CalloraOrg/callora-backend/domain/id"
@@ -36,6 +37,9 @@ type Leases interface {
 	Grant(ctx context.Context, g LeaseGrant) (vault.Lease, error)
 	// Renew extends the node's leases that are still open, by ttl from the database's now, and returns which were.
 	Renew(ctx context.Context, node id.ID, leases []id.ID, ttl time.Duration) ([]id.ID, error)
+	// Return gives parts of the node's open leases back that no call needs: they are free again. The caller states no more
+	// than it knows to be neither used nor set aside; a lease that has been closed gives nothing back.
+	Return(ctx context.Context, node id.ID, parts []LeasePart) error
 	// Close ends leases of the node: the unused rest is free again, the used part becomes uncollected. Closing twice
 	// changes nothing.
 	Close(ctx context.Context, node id.ID, leases []id.ID) error
@@ -51,6 +55,18 @@ type LeaseGrant struct {
 	Need     money.Amount
 	Want     money.Amount
 	TTL      time.Duration
+
+	// From names the node's open lease that the new one replaces, zero for none. GiveBack, its part that neither was used
+	// nor is set aside for a call in flight, is free again before the new lease is sized. A lease that has been closed
+	// meanwhile gives nothing back.
+	From     id.ID
+	GiveBack money.Amount
+}
+
+// LeasePart is an amount of a lease.
+type LeasePart struct {
+	Lease  id.ID
+	Amount money.Amount
 }
 
 // UsageJournal makes calls durable.
@@ -58,12 +74,15 @@ type UsageJournal interface {
 	// Append stores a batch of one or more records in one statement: each record that is new, and whose lease is still
 	// open, becomes a usage event and adds to its lease's used amount; the others change nothing. It returns an outcome
 	// per record, in order. Appending the same batch again is safe and says the same. No two concurrent calls may hold
-	// records of one vault.
+	// records of one vault. Errors that wrap ErrRejected are final; any other may have happened before or after the commit.
 	Append(ctx context.Context, batch []usage.Record) ([]RecordOutcome, error)
 	// Withdraw removes records that were perhaps appended but were never answered for, and gives their money back to
 	// their leases, which are still open. A record whose lease has been closed stays and is reported.
 	Withdraw(ctx context.Context, batch []usage.Record) (kept []id.ID, err error)
 }
+
+// ErrRejected means the store refuses a batch for good: sending it again cannot help. Nothing of it was recorded.
+var ErrRejected = errors.New("usage batch rejected")
 
 // RecordOutcome says what became of one record.
 type RecordOutcome int
@@ -92,8 +111,9 @@ type RevenueIndex interface {
 type Idempotency interface {
 	// Claim takes the key for a call, or tells what became of the call that took it. One statement.
 	Claim(ctx context.Context, c OnceClaim) (OnceState, error)
-	// Forget gives the key up: the call was not charged, a retry may run it anew.
-	Forget(ctx context.Context, consumer id.ID, key string, event id.ID) error
+	// Forget gives the key up: the call was not charged, a retry may run it anew. claim is the Event that the caller's own
+	// OnceClaim had; a key that another call has taken over meanwhile stays.
+	Forget(ctx context.Context, consumer id.ID, key string, claim id.ID) error
 }
 
 // OnceClaim asks for an Idempotency-Key.

@@ -80,6 +80,7 @@ CREATE TABLE idempotency (
     key           text  NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
     fingerprint   bytea NOT NULL,
     event_id      uuid  NOT NULL,
+    claim         uuid  NOT NULL, -- of the call that runs now; only it may give the key up
     state         text  NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'answered')),
     locked_until  timestamptz NOT NULL,
     body_hash     bytea,

@@ -1,0 +1,188 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/money"
+	"github.com/CalloraOrg/callora-backend/domain/vault"
+	"github.com/CalloraOrg/callora-backend/ports"
+)
+
+// Leases implements ports.Leases and ports.LeaseExpiry. Every statement here locks leases before vaults, and each of them
+// in the order of ids, so that no two can wait for each other.
+type Leases struct{ db *sqlx.DB }
+
+// NewLeases returns the leases stored in db.
+func NewLeases(db *sqlx.DB) *Leases { return &Leases{db} }
+
+const freeOfVault = `
+SELECT id, balance_snapshot - uncollected - held
+FROM vaults
+WHERE user_id = $1 AND network = $2
+FOR UPDATE`
+
+const openLease = `
+WITH held AS (
+    UPDATE vaults SET held = held + $4 WHERE id = $2
+)
+INSERT INTO leases (id, vault_id, node_id, granted, expires_at)
+VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5))
+RETURNING expires_at`
+
+// Grant implements ports.Leases. What the replaced lease gives back stays given back when the grant itself is refused.
+func (s *Leases) Grant(ctx context.Context, g ports.LeaseGrant) (vault.Lease, error) {
+	var lease vault.Lease
+	var refused error
+	err := retryTx(ctx, s.db, func(tx *sqlx.Tx) error {
+		lease, refused = vault.Lease{ID: g.ID}, nil
+		if !g.From.IsZero() && !g.GiveBack.IsZero() {
+			part := []ports.LeasePart{{Lease: g.From, Amount: g.GiveBack}}
+			if err := giveBack(ctx, tx, g.Node, part); err != nil {
+				return err
+			}
+		}
+		var free int64
+		err := tx.QueryRowContext(ctx, freeOfVault, g.Consumer, g.Network).Scan(&lease.VaultID, &free)
+		if errors.Is(err, sql.ErrNoRows) {
+			refused = vault.ErrShort
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("lock the vault of %s: %w", g.Consumer, err)
+		}
+		lease.Granted, refused = vault.SizeGrant(money.FromStroops(free), g.AtLeast, g.Need, g.Want)
+		if refused != nil {
+			return nil
+		}
+		err = tx.QueryRowContext(ctx, openLease, g.ID, lease.VaultID, g.Node, lease.Granted.Stroops(), g.TTL.Seconds()).
+			Scan(&lease.ExpiresAt)
+		if err != nil {
+			return fmt.Errorf("open a lease on vault %s: %w", lease.VaultID, err)
+		}
+		return nil
+	})
+	if err == nil {
+		err = refused
+	}
+	if err != nil {
+		return vault.Lease{}, err
+	}
+	return lease, nil
+}
+
+// A lease of which nothing is left but what it used needs no close of its own: it ends here.
+const giveBackParts = `
+WITH part AS (
+    SELECT * FROM unnest($2::uuid[], $3::bigint[]) AS p (lease_id, amount)
+), mine AS MATERIALIZED (
+    SELECT id FROM leases WHERE id = ANY ($2) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE
+), returned AS (
+    UPDATE leases l
+    SET granted   = CASE WHEN l.granted - p.amount = l.used THEN l.granted ELSE l.granted - p.amount END,
+        state     = CASE WHEN l.granted - p.amount = l.used THEN 'closed' ELSE 'open' END,
+        closed_at = CASE WHEN l.granted - p.amount = l.used THEN clock_timestamp() END
+    FROM part p, mine m
+    WHERE l.id = p.lease_id AND l.id = m.id AND l.granted - p.amount >= l.used
+    RETURNING l.vault_id, l.state, l.used, p.amount
+), sums AS (
+    SELECT vault_id,
+           sum(amount + CASE WHEN state = 'closed' THEN used ELSE 0 END)::bigint AS held,
+           sum(CASE WHEN state = 'closed' THEN used ELSE 0 END)::bigint AS used
+    FROM returned GROUP BY vault_id
+), locked AS MATERIALIZED (
+    SELECT id FROM vaults WHERE id IN (SELECT vault_id FROM sums) ORDER BY id FOR UPDATE
+)
+UPDATE vaults v
+SET held = v.held - s.held, uncollected = v.uncollected + s.used
+FROM sums s, locked k
+WHERE v.id = s.vault_id AND v.id = k.id`
+
+func giveBack(ctx context.Context, tx sqlx.ExtContext, node id.ID, parts []ports.LeasePart) error {
+	leases, amounts := newIDArray(len(parts)), newIntArray(len(parts))
+	for _, p := range parts {
+		leases.addID(p.Lease)
+		amounts.addInt(p.Amount.Stroops())
+	}
+	if _, err := tx.ExecContext(ctx, giveBackParts, node, leases.text(), amounts.text()); err != nil {
+		return fmt.Errorf("give parts of %d leases back: %w", len(parts), err)
+	}
+	return nil
+}
+
+// Return implements ports.Leases.
+func (s *Leases) Return(ctx context.Context, node id.ID, parts []ports.LeasePart) error {
+	return retryTx(ctx, s.db, func(tx *sqlx.Tx) error { return giveBack(ctx, tx, node, parts) })
+}
+
+const renewLeases = `
+WITH mine AS MATERIALIZED (
+    SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE
+)
+UPDATE leases l SET expires_at = clock_timestamp() + make_interval(secs => $3)
+FROM mine m WHERE l.id = m.id
+RETURNING l.id`
+
+// Renew implements ports.Leases.
+func (s *Leases) Renew(ctx context.Context, node id.ID, leases []id.ID, ttl time.Duration) ([]id.ID, error) {
+	var open []id.ID
+	if err := s.db.SelectContext(ctx, &open, renewLeases, node, idArrayOf(leases).text(), ttl.Seconds()); err != nil {
+		return nil, fmt.Errorf("renew %d leases: %w", len(leases), err)
+	}
+	return open, nil
+}
+
+// endLeases closes the leases that the query in place of %s selects and locks.
+const endLeases = `
+WITH ending AS MATERIALIZED (%s),
+ended AS (
+    UPDATE leases l SET state = 'closed', closed_at = clock_timestamp()
+    FROM ending e WHERE l.id = e.id
+    RETURNING l.vault_id, l.granted, l.used
+), sums AS (
+    SELECT vault_id, sum(granted)::bigint AS granted, sum(used)::bigint AS used, count(*) AS leases
+    FROM ended GROUP BY vault_id
+), locked AS MATERIALIZED (
+    SELECT id FROM vaults WHERE id IN (SELECT vault_id FROM sums) ORDER BY id FOR UPDATE
+), freed AS (
+    UPDATE vaults v SET held = v.held - s.granted, uncollected = v.uncollected + s.used
+    FROM sums s, locked k WHERE v.id = s.vault_id AND v.id = k.id
+)
+SELECT COALESCE(sum(leases), 0) FROM sums`
+
+var (
+	closeLeases = fmt.Sprintf(endLeases,
+		`SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE`)
+	// A node renews its leases through the same rows: SKIP LOCKED leaves those it is just touching for the next pass.
+	expireLeases = fmt.Sprintf(endLeases,
+		`SELECT id FROM leases WHERE state = 'open' AND expires_at <= clock_timestamp() ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED`)
+)
+
+// Close implements ports.Leases.
+func (s *Leases) Close(ctx context.Context, node id.ID, leases []id.ID) error {
+	return retryTx(ctx, s.db, func(tx *sqlx.Tx) error {
+		var n int64
+		if err := tx.QueryRowContext(ctx, closeLeases, node, idArrayOf(leases).text()).Scan(&n); err != nil {
+			return fmt.Errorf("close %d leases: %w", len(leases), err)
+		}
+		return nil
+	})
+}
+
+// ExpireLeases implements ports.LeaseExpiry.
+func (s *Leases) ExpireLeases(ctx context.Context, limit int) (int, error) {
+	var n int
+	err := retryTx(ctx, s.db, func(tx *sqlx.Tx) error {
+		if err := tx.QueryRowContext(ctx, expireLeases, limit).Scan(&n); err != nil {
+			return fmt.Errorf("expire leases: %w", err)
+		}
+		return nil
+	})
+	return n, err
+}

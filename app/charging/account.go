@@ -1,0 +1,237 @@
+package charging
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/money"
+	"github.com/CalloraOrg/callora-backend/domain/usage"
+	"github.com/CalloraOrg/callora-backend/domain/vault"
+	"github.com/CalloraOrg/callora-backend/ports"
+)
+
+// firstCalls is how many calls an account's first lease is sized for, before its rate of spending is known.
+const firstCalls = 32
+
+// account is one consumer's money on this node: the lease that calls draw on, older ones that calls in flight still hold,
+// and the calls that wait for a new one.
+type account struct {
+	till     *Till
+	consumer id.ID
+	shard    *shard
+
+	mu        sync.Mutex
+	current   *lease
+	leases    map[id.ID]*lease // every lease not yet closed, current included
+	waiting   []*waiter
+	refilling bool
+	dead      bool  // no longer in the till's table: calls must look again
+	perSecond int64 // stroops, as the last lease was spent: what the next one is sized by
+	reserved  int64 // stroops held by calls in flight
+	open      int64 // calls in flight
+}
+
+// waiter is a call that needs money this node does not have yet.
+type waiter struct {
+	price int64
+	done  chan waited // buffered, so that serving never blocks
+	asked bool        // the lease on its way was sized for it
+	gone  bool        // its caller left
+}
+
+type waited struct {
+	lease *lease
+	err   error
+}
+
+// errDead means the account was forgotten between being found and being used.
+var errDead = errors.New("account is no longer in use")
+
+// reserve takes price from the current lease, or waits for a new one. Calls are served in the order they came.
+func (a *account) reserve(ctx context.Context, price int64) (*lease, error) {
+	now := a.till.now()
+	a.mu.Lock()
+	if a.dead {
+		a.mu.Unlock()
+		return nil, errDead
+	}
+	if len(a.waiting) == 0 && a.current.serves(price, now) {
+		l := a.current
+		a.take(l, price, now)
+		a.mu.Unlock()
+		return l, nil
+	}
+	w := &waiter{price: price, done: make(chan waited, 1)}
+	a.waiting = append(a.waiting, w)
+	if !a.refilling {
+		a.refilling = true
+		a.till.background.Go(a.refill)
+	}
+	a.mu.Unlock()
+
+	select {
+	case got := <-w.done:
+		return got.lease, got.err
+	case <-ctx.Done():
+		return nil, a.leave(w, ctx.Err())
+	}
+}
+
+// leave takes a waiter out of the queue, and gives back what it was handed at the same moment.
+func (a *account) leave(w *waiter, cause error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w.gone = true
+	select {
+	case got := <-w.done:
+		if got.lease != nil {
+			a.giveBack(got.lease, w.price, false)
+		}
+	default:
+	}
+	return cause
+}
+
+// refill gets leases until no call waits.
+func (a *account) refill() {
+	for {
+		grant, ok := a.nextGrant()
+		if !ok {
+			return
+		}
+		asked := a.till.now()
+		ctx, cancel := context.WithTimeout(context.Background(), a.till.cfg.GrantTimeout)
+		got, err := a.till.leases.Grant(ctx, grant)
+		cancel()
+		a.granted(grant, got, asked, err)
+	}
+}
+
+// nextGrant retires the current lease and sizes its successor for the calls that wait; false when none does.
+func (a *account) nextGrant() (ports.LeaseGrant, bool) {
+	now := a.till.now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.serveWaiting(now, nil)
+	if len(a.waiting) == 0 {
+		a.refilling = false
+		return ports.LeaseGrant{}, false
+	}
+	atLeast, need := int64(math.MaxInt64), int64(0)
+	for _, w := range a.waiting {
+		w.asked = true
+		atLeast = min(atLeast, w.price)
+		need = addUpTo(need, w.price)
+	}
+	g := ports.LeaseGrant{
+		ID: a.till.newID(), Node: a.till.node, Consumer: a.consumer, Network: a.till.cfg.Network, TTL: a.till.cfg.LeaseTTL,
+	}
+	if old := a.current; old != nil {
+		a.retire(old, now)
+		g.From, g.GiveBack = old.id, money.FromStroops(old.free)
+		old.free = 0 // whether or not the answer arrives, this node no longer counts on it
+	}
+	want := max(need, timesUpTo(a.perSecond, int64(a.till.cfg.LeaseTarget/time.Millisecond))/1000, timesUpTo(a.waiting[0].price, firstCalls))
+	g.AtLeast, g.Need, g.Want = money.FromStroops(atLeast), money.FromStroops(need), money.FromStroops(want)
+	return g, true
+}
+
+// granted puts a new lease to use and answers the calls it was sized for.
+func (a *account) granted(g ports.LeaseGrant, got vault.Lease, asked time.Time, err error) {
+	now := a.till.now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err == nil {
+		a.current = &lease{
+			id: got.ID, free: got.Granted.Stroops(), born: asked, drawn: now, stopAt: asked.Add(a.till.cfg.LeaseTTL / 2),
+		}
+		a.leases[got.ID] = a.current
+		if got.Granted.Less(g.Need) {
+			err = vault.ErrShort // for those the rest of the vault does not cover
+		}
+	}
+	if err != nil && !errors.Is(err, vault.ErrShort) {
+		err = usage.ErrNotRecorded.Because(err)
+	}
+	a.serveWaiting(now, err)
+}
+
+// serveWaiting hands the current lease to waiting calls in order. With a refusal, those that the last grant was sized for
+// and that still cannot be served are refused; the others wait for the next. The caller holds the mutex.
+func (a *account) serveWaiting(now time.Time, refusal error) {
+	rest := a.waiting[:0]
+	for _, w := range a.waiting {
+		switch {
+		case w.gone:
+		case a.current.serves(w.price, now):
+			a.take(a.current, w.price, now)
+			w.done <- waited{lease: a.current}
+		case w.asked && refusal != nil:
+			w.done <- waited{err: refusal}
+		default:
+			rest = append(rest, w)
+		}
+	}
+	clear(a.waiting[len(rest):])
+	a.waiting = rest
+}
+
+// retire ends the lease's service; calls in flight still end on it. The caller holds the mutex.
+func (a *account) retire(l *lease, now time.Time) {
+	l.retired = true
+	if age := now.Sub(l.born); age > 0 {
+		a.perSecond = timesUpTo(l.spent, int64(time.Second/time.Millisecond)) / max(age.Milliseconds(), 1000)
+	}
+	if a.current == l {
+		a.current = nil
+	}
+}
+
+func (a *account) take(l *lease, price int64, now time.Time) {
+	l.take(price, now)
+	a.reserved += price
+	a.open++
+}
+
+// settle ends a hold on l.
+func (a *account) settle(l *lease, price int64, charged bool) {
+	a.mu.Lock()
+	a.giveBack(l, price, charged)
+	a.mu.Unlock()
+}
+
+func (a *account) giveBack(l *lease, price int64, charged bool) {
+	l.settle(price, charged)
+	a.reserved -= price
+	a.open--
+}
+
+// lose takes a lease that the database has ended out of service.
+func (a *account) lose(l *lease) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l.lost = true
+	if a.current == l {
+		a.current = nil
+	}
+}
+
+// addUpTo and timesUpTo stop at the largest amount instead of wrapping: no vault holds that much, so the sums they size
+// are only ever compared.
+func addUpTo(x, y int64) int64 {
+	if x > math.MaxInt64-y {
+		return math.MaxInt64
+	}
+	return x + y
+}
+
+func timesUpTo(x, n int64) int64 {
+	if p, err := money.FromStroops(x).Times(n); err == nil {
+		return p.Stroops()
+	}
+	return math.MaxInt64
+}

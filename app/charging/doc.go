@@ -1,0 +1,10 @@
+// Package charging is the money of a paid call on one gateway node: it sets vault money aside in leases, lets calls draw
+// on them in memory, and makes each finished call and its charge one durable fact.
+//
+// The rules it keeps, whatever fails:
+//   - a call is admitted only on money that the database has already set aside for this node, so nothing is overspent;
+//   - what a hold reserved is charged once or given back once;
+//   - a lease takes no new call long before the database may end it, and a charge on an ended lease is refused there;
+//   - a caller is told "charged" only when the event and its money are on disk (durable mode), and a charge nobody was
+//     told of is withdrawn.
+package charging

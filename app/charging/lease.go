@@ -1,0 +1,44 @@
+package charging
+
+import (
+	"time"
+
+	"github.com/CalloraOrg/callora-backend/domain/id"
+)
+
+// lease is this node's view of a part of a vault, in stroops. Its account's mutex guards it.
+type lease struct {
+	id      id.ID
+	free    int64 // neither used nor reserved
+	open    int   // holds that are not settled
+	spent   int64 // reserved since the grant and not given back, for sizing the next lease
+	born    time.Time
+	drawn   time.Time // last reservation
+	stopAt  time.Time // no reservation from here on, unless renewed before
+	retired bool      // serves no new call
+	lost    bool      // the database ended it
+	closing bool      // its close is under way
+}
+
+func (l *lease) serves(price int64, now time.Time) bool {
+	return l != nil && !l.retired && !l.lost && l.free >= price && now.Before(l.stopAt)
+}
+
+func (l *lease) take(price int64, now time.Time) {
+	l.free -= price
+	l.spent += price
+	l.open++
+	l.drawn = now
+}
+
+// settle ends a hold; money that was not charged is free again.
+func (l *lease) settle(price int64, charged bool) {
+	l.open--
+	if !charged {
+		l.free += price
+		l.spent -= price
+	}
+}
+
+// finished reports whether no call can touch the lease any more, so that the database may end it.
+func (l *lease) finished() bool { return (l.retired || l.lost) && l.open == 0 && !l.closing }

@@ -1,0 +1,163 @@
+package charging
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/money"
+	"github.com/CalloraOrg/callora-backend/ports"
+)
+
+// kept is a lease with its account, for work on many accounts in one statement.
+type kept struct {
+	account *account
+	lease   *lease
+}
+
+// chores is what one pass has to do in the database.
+type chores struct {
+	renew  []kept
+	finish []kept
+	spare  []ports.LeasePart
+}
+
+func (t *Till) tendLoop() {
+	tick := time.NewTicker(t.cfg.TendEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			ctx, cancel := context.WithTimeout(context.Background(), t.cfg.GrantTimeout)
+			if err := t.tend(ctx); err != nil && t.cfg.Incident != nil {
+				t.cfg.Incident(Incident{Message: "leases could not be tended; the next pass tries again", Cause: err})
+			}
+			cancel()
+		case <-t.stopTend:
+			return
+		}
+	}
+}
+
+// tend renews the leases that calls need, and gives back what nobody needs.
+func (t *Till) tend(ctx context.Context) error {
+	var c chores
+	t.accounts.Range(func(key, v any) bool {
+		if v.(*account).tend(t.now(), &c) {
+			t.accounts.Delete(key)
+		}
+		return true
+	})
+	var spare error
+	if len(c.spare) > 0 {
+		spare = t.leases.Return(ctx, t.node, c.spare) // when it fails, the leases' close gives the rest back
+	}
+	return errors.Join(t.renew(ctx, c.renew), spare, t.end(ctx, c.finish))
+}
+
+// tend adds what the account needs to the chores, and reports whether the account itself can be forgotten.
+func (a *account) tend(now time.Time, c *chores) (forget bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.retireStale(now)
+	for _, l := range a.leases {
+		if l.finished() {
+			l.closing = true
+			c.finish = append(c.finish, kept{a, l})
+			continue
+		}
+		if l.retired && !l.lost && l.free > 0 && l.open > 0 {
+			c.spare = append(c.spare, ports.LeasePart{Lease: l.id, Amount: money.FromStroops(l.free)})
+			l.free = 0
+		}
+		if !l.lost && !l.closing && now.After(l.stopAt.Add(-a.till.cfg.LeaseTTL/4)) {
+			c.renew = append(c.renew, kept{a, l})
+		}
+	}
+	a.dead = len(a.leases) == 0 && len(a.waiting) == 0 && !a.refilling
+	return a.dead
+}
+
+// retireStale takes the current lease out of service when nobody draws on it or when it is old. The caller holds the mutex.
+func (a *account) retireStale(now time.Time) {
+	l := a.current
+	if l == nil {
+		return
+	}
+	if now.Sub(l.drawn) >= a.till.cfg.LeaseIdle || now.Sub(l.born) >= a.till.cfg.LeaseMaxAge {
+		a.retire(l, now)
+	}
+}
+
+func (t *Till) renew(ctx context.Context, leases []kept) error {
+	if len(leases) == 0 {
+		return nil
+	}
+	asked := t.now()
+	renewed, err := t.leases.Renew(ctx, t.node, ids(leases), t.cfg.LeaseTTL)
+	if err != nil {
+		return err
+	}
+	open := make(map[id.ID]bool, len(renewed))
+	for _, u := range renewed {
+		open[u] = true
+	}
+	for _, k := range leases {
+		if !open[k.lease.id] {
+			k.account.lose(k.lease)
+			continue
+		}
+		k.account.mu.Lock()
+		k.lease.stopAt = asked.Add(t.cfg.LeaseTTL / 2)
+		k.account.mu.Unlock()
+	}
+	return nil
+}
+
+// end closes leases in the database and forgets them. On an error they stay and are closed by a later pass.
+func (t *Till) end(ctx context.Context, leases []kept) error {
+	if len(leases) == 0 {
+		return nil
+	}
+	err := t.leases.Close(ctx, t.node, ids(leases))
+	for _, k := range leases {
+		k.account.mu.Lock()
+		k.lease.closing = false
+		if err == nil {
+			delete(k.account.leases, k.lease.id)
+		}
+		k.account.mu.Unlock()
+	}
+	return err
+}
+
+// giveAllBack closes every lease that no call holds.
+func (t *Till) giveAllBack(ctx context.Context) error {
+	now := t.now()
+	var finished []kept
+	t.accounts.Range(func(_, v any) bool {
+		a := v.(*account)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.current != nil {
+			a.retire(a.current, now)
+		}
+		for _, l := range a.leases {
+			if l.finished() {
+				l.closing = true
+				finished = append(finished, kept{a, l})
+			}
+		}
+		return true
+	})
+	return t.end(ctx, finished)
+}
+
+func ids(leases []kept) []id.ID {
+	out := make([]id.ID, len(leases))
+	for i, k := range leases {
+		out[i] = k.lease.id
+	}
+	return out
+}

@@ -1,0 +1,172 @@
+package charging
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/CalloraOrg/callora-backend/domain/fault"
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/money"
+	"github.com/CalloraOrg/callora-backend/domain/usage"
+	"github.com/CalloraOrg/callora-backend/ports"
+)
+
+// errEnded means a hold was charged after it had already been charged or released: a fault of the caller.
+var errEnded = errors.New("the hold has already ended")
+
+// Till implements ports.Till for one gateway node.
+type Till struct {
+	cfg     Config
+	leases  ports.Leases
+	journal ports.UsageJournal
+	now     ports.Clock
+	newID   ports.NewID
+	node    id.ID // of this run of this process: a restarted node never touches its former leases
+
+	accounts   sync.Map // id.ID of the consumer -> *account
+	shards     []*shard
+	queued     atomic.Int64
+	closed     atomic.Bool
+	background sync.WaitGroup
+	stopTend   chan struct{}
+}
+
+// New returns a till that is not yet running, see Start.
+func New(cfg Config, leases ports.Leases, journal ports.UsageJournal, now ports.Clock, newID ports.NewID) *Till {
+	t := &Till{cfg: cfg, leases: leases, journal: journal, now: now, newID: newID, node: newID(), stopTend: make(chan struct{})}
+	for range cfg.Shards {
+		t.shards = append(t.shards, newShard(t))
+	}
+	return t
+}
+
+// Start begins to write charges and to tend leases. Drain ends it.
+func (t *Till) Start() {
+	for _, s := range t.shards {
+		t.background.Go(s.run)
+	}
+	t.background.Go(t.tendLoop)
+}
+
+// Reserve implements ports.Till.
+func (t *Till) Reserve(ctx context.Context, consumer id.ID, price money.Amount) (ports.Hold, error) {
+	if price.IsNegative() {
+		return nil, fault.New(fault.Internal, "INTERNAL_SERVER_ERROR", "a price below zero")
+	}
+	if t.closed.Load() || t.Failing() || t.queued.Load() >= int64(t.cfg.QueueMax) {
+		return nil, usage.ErrNotRecorded
+	}
+	for {
+		h := &hold{account: t.account(consumer), price: price.Stroops()}
+		if h.price == 0 {
+			return h, nil // a free call needs no money, only its record
+		}
+		l, err := h.account.reserve(ctx, h.price)
+		if errors.Is(err, errDead) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		h.lease = l
+		return h, nil
+	}
+}
+
+func (t *Till) account(consumer id.ID) *account {
+	if a, ok := t.accounts.Load(consumer); ok {
+		return a.(*account)
+	}
+	s := t.shards[int(consumer[15])%len(t.shards)]
+	a, _ := t.accounts.LoadOrStore(consumer, &account{till: t, consumer: consumer, shard: s, leases: map[id.ID]*lease{}})
+	return a.(*account)
+}
+
+// Failing reports whether charges cannot be stored at present; calls are refused meanwhile.
+func (t *Till) Failing() bool {
+	for _, s := range t.shards {
+		if s.failing.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+// Stats returns the till's state at this moment.
+func (t *Till) Stats() Stats {
+	s := Stats{Queued: t.queued.Load(), Failing: t.Failing()}
+	t.accounts.Range(func(_, v any) bool {
+		a := v.(*account)
+		a.mu.Lock()
+		s.Accounts++
+		s.OpenLeases += len(a.leases)
+		s.CallsInHold += a.open
+		s.HeldStroops += a.reserved
+		a.mu.Unlock()
+		return true
+	})
+	return s
+}
+
+// Drain refuses new calls, stores every charge that waits, and gives all leases back. When ctx ends first, it gives up,
+// and what could not be stored is reported as an incident. No call may be in flight.
+func (t *Till) Drain(ctx context.Context) error {
+	if t.closed.Swap(true) {
+		return nil
+	}
+	close(t.stopTend)
+	for _, s := range t.shards {
+		s.finish(ctx)
+	}
+	t.background.Wait() // bounded: shards watch ctx, refills their own time-out
+	return t.giveAllBack(ctx)
+}
+
+// hold is one call's reservation.
+type hold struct {
+	account *account
+	lease   *lease // nil for a free call
+	price   int64
+	ended   atomic.Bool
+}
+
+// Charge implements ports.Hold.
+func (h *hold) Charge(_ context.Context, e usage.Event) error {
+	if h.ended.Swap(true) {
+		return errEnded
+	}
+	e.Amount = money.FromStroops(h.price)
+	t := h.account.till
+	n := &entry{hold: h, rec: usage.Record{Event: e}}
+	if h.lease != nil {
+		n.rec.LeaseID = h.lease.id
+	}
+	if t.cfg.Mode == Durable || e.Once != nil {
+		n.answer = make(chan error, 1)
+		n.due = t.now().Add(t.cfg.CommitTimeout)
+	}
+	answer := n.answer // the shard owns n from here on
+	if !h.account.shard.push(n) {
+		h.settle(false)
+		return usage.ErrNotRecorded
+	}
+	if answer == nil {
+		return nil
+	}
+	return <-answer
+}
+
+// Release implements ports.Hold.
+func (h *hold) Release() {
+	if !h.ended.Swap(true) {
+		h.settle(false)
+	}
+}
+
+func (h *hold) settle(charged bool) {
+	if h.lease != nil {
+		h.account.settle(h.lease, h.price, charged)
+	}
+}

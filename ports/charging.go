@@ -56,11 +56,9 @@ type LeaseGrant struct {
 	Want     money.Amount
 	TTL      time.Duration
 
-	// From names the node's open lease that the new one replaces, zero for none. GiveBack, its part that neither was used
-	// nor is set aside for a call in flight, is free again before the new lease is sized. A lease that has been closed
-	// meanwhile gives nothing back.
-	From     id.ID
-	GiveBack money.Amount
+	// GiveBack is what the node's earlier leases on the vault no longer need: it is free again before the new lease is
+	// sized, also when the grant itself is then refused. See Leases.Return.
+	GiveBack []LeasePart
 }
 
 // LeasePart is an amount of a lease.

@@ -24,7 +24,6 @@ func idArrayOf(ids []id.ID) *array {
 	return a
 }
 
-
 func (a *array) addID(u id.ID) {
 	if u.IsZero() {
 		a.b = append(a.b, "NULL,"...)

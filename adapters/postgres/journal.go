@@ -250,4 +250,3 @@ func rejected(err error) error {
 	}
 	return err
 }
-

@@ -36,15 +36,14 @@ INSERT INTO leases (id, vault_id, node_id, granted, expires_at)
 VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5))
 RETURNING expires_at`
 
-// Grant implements ports.Leases. What the replaced lease gives back stays given back when the grant itself is refused.
+// Grant implements ports.Leases.
 func (s *Leases) Grant(ctx context.Context, g ports.LeaseGrant) (vault.Lease, error) {
 	var lease vault.Lease
 	var refused error
 	err := retryTx(ctx, s.db, func(tx *sqlx.Tx) error {
 		lease, refused = vault.Lease{ID: g.ID}, nil
-		if !g.From.IsZero() && !g.GiveBack.IsZero() {
-			part := []ports.LeasePart{{Lease: g.From, Amount: g.GiveBack}}
-			if err := giveBack(ctx, tx, g.Node, part); err != nil {
+		if len(g.GiveBack) > 0 {
+			if err := giveBack(ctx, tx, g.Node, g.GiveBack); err != nil {
 				return err
 			}
 		}

@@ -130,10 +130,13 @@ func (a *account) nextGrant() (ports.LeaseGrant, bool) {
 	g := ports.LeaseGrant{
 		ID: a.till.newID(), Node: a.till.node, Consumer: a.consumer, Network: a.till.cfg.Network, TTL: a.till.cfg.LeaseTTL,
 	}
-	if old := a.current; old != nil {
-		a.retire(old, now)
-		g.From, g.GiveBack = old.id, money.FromStroops(old.free)
-		old.free = 0 // whether or not the answer arrives, this node no longer counts on it
+	if a.current != nil {
+		a.retire(a.current, now)
+	}
+	for _, l := range a.leases {
+		if part, ok := l.spare(); ok {
+			g.GiveBack = append(g.GiveBack, part)
+		}
 	}
 	want := max(need, timesUpTo(a.perSecond, int64(a.till.cfg.LeaseTarget/time.Millisecond))/1000, timesUpTo(a.waiting[0].price, firstCalls))
 	g.AtLeast, g.Need, g.Want = money.FromStroops(atLeast), money.FromStroops(need), money.FromStroops(want)

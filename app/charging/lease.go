@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/money"
+	"github.com/CalloraOrg/callora-backend/ports"
 )
 
 // lease is this node's view of a part of a vault, in stroops. Its account's mutex guards it.
@@ -38,6 +40,17 @@ func (l *lease) settle(price int64, charged bool) {
 		l.free += price
 		l.spent -= price
 	}
+}
+
+// spare takes out what no call needs of a lease that serves no more, so that the database can have it back. Whether or
+// not it hears of it: this node no longer counts on it, and the lease's close sets everything right.
+func (l *lease) spare() (ports.LeasePart, bool) {
+	if !l.retired || l.lost || l.free == 0 {
+		return ports.LeasePart{}, false
+	}
+	part := ports.LeasePart{Lease: l.id, Amount: money.FromStroops(l.free)}
+	l.free = 0
+	return part, true
 }
 
 // finished reports whether no call can touch the lease any more, so that the database may end it.

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/CalloraOrg/callora-backend/domain/id"
-	"github.com/CalloraOrg/callora-backend/domain/money"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
@@ -67,9 +66,8 @@ func (a *account) tend(now time.Time, c *chores) (forget bool) {
 			c.finish = append(c.finish, kept{a, l})
 			continue
 		}
-		if l.retired && !l.lost && l.free > 0 && l.open > 0 {
-			c.spare = append(c.spare, ports.LeasePart{Lease: l.id, Amount: money.FromStroops(l.free)})
-			l.free = 0
+		if part, ok := l.spare(); ok {
+			c.spare = append(c.spare, part)
 		}
 		if !l.lost && !l.closing && now.After(l.stopAt.Add(-a.till.cfg.LeaseTTL/4)) {
 			c.renew = append(c.renew, kept{a, l})

@@ -137,9 +137,7 @@ func (b *Bank) AgeLeases() {
 // Grant implements ports.Leases.
 func (b *Bank) Grant(_ context.Context, g ports.LeaseGrant) (out vault.Lease, err error) {
 	failed := b.do("grant", func() {
-		if !g.From.IsZero() {
-			b.giveBack(g.Node, []ports.LeasePart{{Lease: g.From, Amount: g.GiveBack}})
-		}
+		b.giveBack(g.Node, g.GiveBack)
 		v := b.vaults[g.Consumer]
 		if v == nil {
 			err = vault.ErrShort

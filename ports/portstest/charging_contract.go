@@ -155,7 +155,7 @@ func ChargingContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 		old := w.mustGrant(t, w.grant(c, node, 60, 60, 60))
 		w.append(t, w.record(t, c, old, 10))
 		g := w.grant(c, node, 70, 70, 70)
-		g.From, g.GiveBack = old.ID, money.FromStroops(45) // 10 are used, 5 set aside for a call in flight
+		g.GiveBack = []ports.LeasePart{{Lease: old.ID, Amount: money.FromStroops(45)}} // 10 are used, 5 set aside for a call
 		w.mustGrant(t, g)
 		w.wantBalance(t, c, 0, 15+70, 10)
 		want(t, w.append(t, w.record(t, c, old, 5)), ports.Recorded)

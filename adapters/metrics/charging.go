@@ -1,0 +1,93 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// TillState is the state of charging on this node at a moment.
+type TillState struct {
+	Accounts    int
+	OpenLeases  int
+	CallsInHold int64
+	HeldStroops int64
+	Queued      int64
+	Failing     bool
+}
+
+// Charging counts the batches of the writer and shows the state of the till.
+type Charging struct {
+	batches *prometheus.CounterVec
+	records prometheus.Counter
+	sizes   prometheus.Histogram
+	seconds prometheus.Histogram
+}
+
+// NewCharging registers the metrics of charging.
+func NewCharging(m *Metrics) *Charging {
+	c := &Charging{
+		batches: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "metering_batches_total", Help: "Batches of usage records tried, by result (stored, failed).",
+		}, []string{"result"}),
+		records: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "metering_records_total", Help: "Usage records in stored batches.",
+		}),
+		sizes: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "metering_batch_records", Help: "Usage records of a stored batch.", Buckets: prometheus.ExponentialBuckets(1, 4, 7),
+		}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "metering_batch_duration_seconds", Help: "Time to store a batch.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
+		}),
+	}
+	m.Registry.MustRegister(c.batches, c.records, c.sizes, c.seconds)
+	return c
+}
+
+// ObserveBatch counts one batch that was tried.
+func (c *Charging) ObserveBatch(records int, took time.Duration, err error) {
+	if err != nil {
+		c.batches.WithLabelValues("failed").Inc()
+		return
+	}
+	c.batches.WithLabelValues("stored").Inc()
+	c.records.Add(float64(records))
+	c.sizes.Observe(float64(records))
+	c.seconds.Observe(took.Seconds())
+}
+
+// WatchTill shows the till's state, asked once per scrape.
+func (m *Metrics) WatchTill(state func() TillState) { m.Registry.MustRegister(tillCollector(state)) }
+
+type tillCollector func() TillState
+
+var (
+	leasesOpen  = prometheus.NewDesc("metering_leases_open", "Leases this node holds.", nil, nil)
+	accounts    = prometheus.NewDesc("metering_accounts", "Consumers this node has a lease or a waiting call for.", nil, nil)
+	callsInHold = prometheus.NewDesc("metering_calls_in_hold", "Calls that hold money and are not settled.", nil, nil)
+	heldUSDC    = prometheus.NewDesc("metering_held_usdc", "Money held by calls that are not settled.", nil, nil)
+	queued      = prometheus.NewDesc("metering_records_queued", "Usage records that wait for a writer.", nil, nil)
+	failing     = prometheus.NewDesc("metering_failing", "1 while charges cannot be stored and paid calls are refused.", nil, nil)
+)
+
+func (tillCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{leasesOpen, accounts, callsInHold, heldUSDC, queued, failing} {
+		ch <- d
+	}
+}
+
+func (state tillCollector) Collect(ch chan<- prometheus.Metric) {
+	s := state()
+	gauge := func(d *prometheus.Desc, v float64) { ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
+	gauge(leasesOpen, float64(s.OpenLeases))
+	gauge(accounts, float64(s.Accounts))
+	gauge(callsInHold, float64(s.CallsInHold))
+	gauge(heldUSDC, float64(s.HeldStroops)/1e7) // a gauge is a float by definition; no money is computed from it
+	gauge(queued, float64(s.Queued))
+	if s.Failing {
+		gauge(failing, 1)
+		return
+	}
+	gauge(failing, 0)
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
@@ -15,10 +16,29 @@ import (
 )
 
 // Journal implements ports.UsageJournal.
-type Journal struct{ db *sqlx.DB }
+type Journal struct {
+	db *sqlx.DB
+
+	mu     sync.Mutex
+	append *sqlx.Stmt // prepared: planning the statement costs more than running it for a small batch
+}
 
 // NewJournal returns the journal stored in db.
-func NewJournal(db *sqlx.DB) *Journal { return &Journal{db} }
+func NewJournal(db *sqlx.DB) *Journal { return &Journal{db: db} }
+
+// statement prepares appendUsage at its first use, when the database is there.
+func (j *Journal) statement(ctx context.Context) (*sqlx.Stmt, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.append == nil {
+		stmt, err := j.db.PreparexContext(ctx, appendUsage)
+		if err != nil {
+			return nil, fmt.Errorf("prepare to append usage events: %w", err)
+		}
+		j.append = stmt
+	}
+	return j.append, nil
+}
 
 // The usage events and what they take from their leases are one statement. Locking the open leases first is the fence: a
 // lease that the expiry pass closes a moment earlier is not in `open`, so neither its events nor its money are written.
@@ -46,11 +66,15 @@ SELECT count(*) FROM written`
 
 // Append implements ports.UsageJournal.
 func (j *Journal) Append(ctx context.Context, batch []usage.Record) ([]ports.RecordOutcome, error) {
+	stmt, err := j.statement(ctx)
+	if err != nil {
+		return nil, err
+	}
 	args := appendArgs(batch)
 	outcomes := make([]ports.RecordOutcome, len(batch))
-	run := func(q sqlx.ExtContext) error {
+	run := func(stmt *sqlx.Stmt, q sqlx.ExtContext) error {
 		var written int
-		if err := q.QueryRowxContext(ctx, appendUsage, args...).Scan(&written); err != nil {
+		if err := stmt.QueryRowContext(ctx, args...).Scan(&written); err != nil {
 			return fmt.Errorf("append %d usage events: %w", len(batch), err)
 		}
 		if written == len(batch) {
@@ -59,12 +83,11 @@ func (j *Journal) Append(ctx context.Context, batch []usage.Record) ([]ports.Rec
 		}
 		return classify(ctx, q, batch, outcomes)
 	}
-	var err error
 	if answers := onceAnswers(batch); len(answers) == 0 {
-		err = run(j.db) // a single statement is its own transaction: no round trips for begin and commit
+		err = run(stmt, j.db) // a single statement is its own transaction: no round trips for begin and commit
 	} else {
 		err = inTx(ctx, j.db, func(tx *sqlx.Tx) error {
-			if err := run(tx); err != nil {
+			if err := run(tx.StmtxContext(ctx, stmt), tx); err != nil {
 				return err
 			}
 			return keepAnswers(ctx, tx, answers, batch, outcomes)

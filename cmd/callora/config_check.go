@@ -1,0 +1,177 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/CalloraOrg/callora-backend/adapters/logging"
+	"github.com/CalloraOrg/callora-backend/app/charging"
+	"github.com/CalloraOrg/callora-backend/domain/vault"
+)
+
+// The least lengths of secrets. 32 characters are what HS256 asks for; on a developer's machine a slip is all there is to
+// guard against.
+const (
+	secretLeast           = 8
+	secretLeastProduction = 32
+)
+
+// check returns what is wrong with values that are well formed each by itself.
+func (c *Config) check(given map[string]string) ConfigError {
+	var wrong ConfigError
+	fail := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+
+	if !slices.Contains([]string{"development", "production", "test"}, c.Env) {
+		fail("APP_ENV (or NODE_ENV) must be development, production or test")
+	}
+	if _, err := logging.ParseLevel(c.LogLevel); err != nil {
+		fail("LOG_LEVEL must be %s", logging.Levels)
+	}
+	if c.Port < 0 || c.Port > 65535 {
+		fail("PORT must be between 0 and 65535 (0: any free port)")
+	}
+	if c.Metering.Mode != charging.Durable && c.Metering.Mode != charging.Async {
+		fail("METERING_MODE must be durable or async")
+	}
+	if c.Stellar.Network != vault.Testnet && c.Stellar.Network != vault.Mainnet {
+		fail("STELLAR_NETWORK (or SOROBAN_NETWORK) must be testnet or mainnet")
+	}
+	if c.Stellar.RPCEnabled && given["SOROBAN_RPC_URL"] == "" {
+		fail("SOROBAN_RPC_URL is missing: SOROBAN_RPC_ENABLED is true")
+	}
+	if c.Stellar.HorizonEnabled && given["HORIZON_URL"] == "" {
+		fail("HORIZON_URL is missing: HORIZON_ENABLED is true")
+	}
+	c.checkOrigins(fail)
+	c.checkSecrets(fail)
+	c.Database.check(given, fail)
+	c.checkNumbers(fail)
+	return wrong
+}
+
+func (c *Config) checkOrigins(fail func(string, ...any)) {
+	for _, o := range c.Origins {
+		u, err := url.Parse(o)
+		if err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
+			fail("CORS_ALLOWED_ORIGINS must be origins separated by commas, such as https://app.example.com")
+			return
+		}
+	}
+}
+
+func (c *Config) checkSecrets(fail func(string, ...any)) {
+	least, where := secretLeast, ""
+	if c.Production() {
+		least, where = secretLeastProduction, " in production"
+	}
+	secrets := []struct {
+		name  string
+		value Secret
+	}{{"JWT_SECRET", c.JWTSecret}, {"ADMIN_API_KEY", c.AdminKey}, {"METRICS_API_KEY", c.MetricsKey}}
+	for i, s := range secrets {
+		switch {
+		case s.value == "":
+			fail("%s is missing: set it to at least %d random characters, e.g. from `openssl rand -hex 32`", s.name, least)
+		case len(s.value) < least:
+			fail("%s is too short: it must have at least %d characters%s", s.name, least, where)
+		}
+		for _, other := range secrets[:i] {
+			if c.Production() && s.value != "" && s.value == other.value {
+				fail("%s must differ from %s in production", s.name, other.name)
+			}
+		}
+	}
+}
+
+// checkNumbers holds every number above its least value.
+func (c *Config) checkNumbers(fail func(string, ...any)) {
+	g, m, d, p := c.Gateway, c.Metering, c.Database, c.Passes
+	for _, n := range []struct {
+		name         string
+		value, least int64
+	}{
+		{"DB_POOL_MAX", int64(d.PoolMax), 2},
+		{"GATEWAY_RATE_LIMIT_PER_MINUTE", int64(g.RateLimit), 0},
+		{"REST_RATE_LIMIT_MAX_REQUESTS", int64(c.Rest.RateMax), 1},
+		{"METERING_BATCH_MAX", int64(m.BatchMax), 1},
+		{"METERING_QUEUE_MAX", int64(m.QueueMax), 1},
+		{"METERING_SHARDS", int64(m.Shards), 1},
+		{"REVENUE_LEDGER_INDEXER_BATCH_SIZE", int64(p.RevenueBatch), 1},
+	} {
+		if n.value < n.least {
+			fail("%s must be %d or more", n.name, n.least)
+		}
+	}
+	for _, t := range []struct {
+		name  string
+		value Millis
+		least int64
+	}{
+		{"SHUTDOWN_TIMEOUT_MS", c.ShutdownFor, 1000}, {"REST_RATE_LIMIT_WINDOW_MS", c.Rest.RateWindow, 1000},
+		{"HEALTH_CHECK_DB_TIMEOUT", c.Rest.HealthDB, 1}, {"PROXY_TIMEOUT_MS", g.Timeout, 1},
+		{"DB_CONN_TIMEOUT_MS", d.ConnTimeout, 1}, {"METERING_ASYNC_FLUSH_MS", m.AsyncFlush, 1},
+		{"METERING_COMMIT_TIMEOUT_MS", m.CommitTimeout, 100}, {"LEASE_TTL_MS", m.LeaseTTL, 1000},
+		{"LEASE_TARGET_MS", m.LeaseTarget, 1}, {"LEASE_IDLE_MS", m.LeaseIdle, 1}, {"LEASE_MAX_AGE_MS", m.LeaseMaxAge, 1},
+		{"SOROBAN_RPC_TIMEOUT", c.Stellar.RPCTimeout, 1}, {"HORIZON_TIMEOUT", c.Stellar.HorizonTimeout, 1},
+		{"REVENUE_LEDGER_INDEXER_INTERVAL_MS", p.RevenueEvery, 10}, {"LEASE_EXPIRY_INTERVAL_MS", p.LeaseExpiryEvery, 10},
+		{"USAGE_PARTITIONS_INTERVAL_MS", p.PartitionsEvery, 10}, {"SWEEP_INTERVAL_MS", p.SweepEvery, 10},
+		{"KEY_LAST_USED_INTERVAL_MS", p.KeyUseEvery, 10},
+	} {
+		if t.value.D().Milliseconds() < t.least {
+			fail("%s must be %d milliseconds or more", t.name, t.least)
+		}
+	}
+}
+
+func (d DatabaseConfig) check(given map[string]string, fail func(string, ...any)) {
+	if given["DATABASE_URL"] == "" {
+		any := false
+		for _, name := range []string{"DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"} {
+			any = any || given[name] != ""
+		}
+		if !any {
+			fail("DATABASE_URL is missing: set it, e.g. postgres://user:password@localhost:5432/callora, or set DB_HOST, DB_PORT, " +
+				"DB_USER, DB_PASSWORD and DB_NAME")
+		}
+		if d.DBPort < 1 || d.DBPort > 65535 {
+			fail("DB_PORT must be between 1 and 65535")
+		}
+		return
+	}
+	u, err := url.Parse(string(d.URL))
+	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") || strings.Trim(u.Path, "/") == "" {
+		fail("DATABASE_URL must look like postgres://user:password@host:5432/database")
+	}
+}
+
+// prismaOnly are parameters that other tools put into the URL and that PostgreSQL would refuse.
+var prismaOnly = []string{"connection_limit", "pool_timeout", "pgbouncer", "statement_cache_size", "socket_timeout", "sslaccept"}
+
+// connectionURL is the URL for the driver. Prisma's ?schema= becomes the search path it means.
+func (d DatabaseConfig) connectionURL() string {
+	if d.URL == "" {
+		u := url.URL{
+			Scheme: "postgres", User: url.UserPassword(d.User, string(d.Password)),
+			Host: net.JoinHostPort(d.DBHost, strconv.Itoa(d.DBPort)), Path: "/" + d.Name,
+		}
+		return u.String()
+	}
+	u, err := url.Parse(string(d.URL))
+	if err != nil {
+		return string(d.URL) // check has refused it
+	}
+	q := u.Query()
+	if schema := q.Get("schema"); schema != "" {
+		q.Del("schema")
+		q.Set("search_path", schema)
+	}
+	for _, name := range prismaOnly {
+		q.Del(name)
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}

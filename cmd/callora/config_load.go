@@ -1,0 +1,167 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// ConfigError is every mistake of the environment, each in words for the person who has to mend it.
+type ConfigError []string
+
+// Error gives one mistake per line.
+func (e ConfigError) Error() string {
+	return "the configuration is wrong:\n  - " + strings.Join(e, "\n  - ") + "\nSee .env.example for every variable."
+}
+
+// and adds mistakes of variables that e does not name yet: what could not be read cannot be judged.
+func (e ConfigError) and(more ConfigError) ConfigError {
+	variable := func(mistake string) string { name, _, _ := strings.Cut(mistake, " "); return name }
+	for _, m := range more {
+		if !slices.ContainsFunc(e, func(have string) bool { return variable(have) == variable(m) }) {
+			e = append(e, m)
+		}
+	}
+	return e
+}
+
+// LoadConfig reads and checks the environment, with the file .env of the working folder under it.
+func LoadConfig() (*Config, error) {
+	environ, err := readDotenv(".env")
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(environ, env.ToMap(os.Environ()))
+	return ParseConfig(environ)
+}
+
+// ParseConfig returns the configuration, or a ConfigError with all that is wrong with it. An empty variable counts as
+// unset, so that a line left blank in a file means the default.
+func ParseConfig(environ map[string]string) (*Config, error) {
+	given := make(map[string]string, len(environ))
+	for k, v := range environ {
+		if v = strings.TrimSpace(v); v != "" {
+			given[k] = v
+		}
+	}
+	for name, alias := range aliases {
+		if _, ok := given[name]; !ok && given[alias] != "" {
+			given[name] = given[alias]
+		}
+	}
+	var c Config
+	var mistakes ConfigError
+	if err := env.ParseWithOptions(&c, env.Options{Environment: given}); err != nil {
+		mistakes = inWords(err)
+	}
+	c.Origins, c.Gateway.HostAllowlist = trimmed(c.Origins), trimmed(c.Gateway.HostAllowlist)
+	mistakes = mistakes.and(c.check(given))
+	if len(mistakes) > 0 {
+		slices.Sort(mistakes)
+		return nil, slices.Compact(mistakes)
+	}
+	c.Database.URL = Secret(c.Database.connectionURL())
+	return &c, nil
+}
+
+// inWords turns the parser's errors, which name fields and types of Go, into sentences about variables.
+func inWords(err error) ConfigError {
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return ConfigError{err.Error()}
+	}
+	names := map[string]string{}
+	eachVariable(reflect.TypeFor[Config](), func(f reflect.StructField, name string) { names[f.Name] = name })
+	var out ConfigError
+	for _, e := range all.Errors {
+		var p env.ParseError
+		if !errors.As(e, &p) {
+			out = append(out, e.Error())
+			continue
+		}
+		out = append(out, names[p.Name]+" "+accepted(p))
+	}
+	return out
+}
+
+func accepted(p env.ParseError) string {
+	switch p.Type.Kind() {
+	case reflect.Int:
+		if p.Type == reflect.TypeFor[int]() {
+			return "must be a whole number"
+		}
+	case reflect.Bool:
+		return "must be true or false"
+	}
+	if inner := errors.Unwrap(p.Err); inner != nil {
+		return inner.Error()
+	}
+	return p.Err.Error()
+}
+
+// eachVariable calls visit for every field that a variable fills.
+func eachVariable(t reflect.Type, visit func(f reflect.StructField, name string)) {
+	for f := range t.Fields() {
+		if name, ok := f.Tag.Lookup("env"); ok {
+			visit(f, name)
+		} else if f.Type.Kind() == reflect.Struct {
+			eachVariable(f.Type, visit)
+		}
+	}
+}
+
+func trimmed(list []string) []string {
+	var out []string
+	for _, s := range list {
+		if s = strings.TrimSpace(s); s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// readDotenv reads KEY=VALUE lines; a missing file is an empty one. Quotes around a value are taken off, a comment after
+// a value needs a space before its #.
+func readDotenv(path string) (map[string]string, error) {
+	out := map[string]string{}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for n, line := range strings.Split(string(text), "\n") {
+		line = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "export "))
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		key, value, ok := strings.Cut(line, "=")
+		if !ok {
+			return nil, fmt.Errorf("%s, line %d: want KEY=VALUE", path, n+1)
+		}
+		out[strings.TrimSpace(key)] = dotenvValue(strings.TrimSpace(value))
+	}
+	return out, nil
+}
+
+func dotenvValue(v string) string {
+	if v != "" && (v[0] == '"' || v[0] == '\'') {
+		if end := strings.IndexByte(v[1:], v[0]); end >= 0 {
+			return v[1 : 1+end]
+		}
+	}
+	if strings.HasPrefix(v, "#") {
+		return ""
+	}
+	if i := strings.Index(v, " #"); i >= 0 {
+		v = v[:i]
+	}
+	return strings.TrimSpace(v)
+}

@@ -23,11 +23,11 @@ type ChargingWorld struct {
 	Auditor ports.Auditor
 
 	NewID   ports.NewID
-	Fund    func(t *testing.T, balance money.Amount) (consumer id.ID) // a consumer with a vault on testnet
-	Balance func(t *testing.T, consumer id.ID) vault.Balance
-	Events  func(t *testing.T) map[id.ID]money.Amount
-	Call    func(t *testing.T, consumer id.ID, price money.Amount) usage.Event // a call that could be charged
-	Age     func(t *testing.T)                                                 // makes all open leases overdue
+	Fund    func(t testing.TB, balance money.Amount) (consumer id.ID) // a consumer with a vault on testnet
+	Balance func(t testing.TB, consumer id.ID) vault.Balance
+	Events  func(t testing.TB) map[id.ID]money.Amount
+	Call    func(t testing.TB, consumer id.ID, price money.Amount) usage.Event // a call that could be charged
+	Age     func(t testing.TB)                                                 // makes all open leases overdue
 }
 
 func (w ChargingWorld) grant(consumer, node id.ID, atLeast, need, want int64) ports.LeaseGrant {
@@ -37,7 +37,7 @@ func (w ChargingWorld) grant(consumer, node id.ID, atLeast, need, want int64) po
 	}
 }
 
-func (w ChargingWorld) mustGrant(t *testing.T, g ports.LeaseGrant) vault.Lease {
+func (w ChargingWorld) mustGrant(t testing.TB, g ports.LeaseGrant) vault.Lease {
 	t.Helper()
 	l, err := w.Leases.Grant(t.Context(), g)
 	if err != nil {
@@ -46,7 +46,7 @@ func (w ChargingWorld) mustGrant(t *testing.T, g ports.LeaseGrant) vault.Lease {
 	return l
 }
 
-func (w ChargingWorld) append(t *testing.T, batch ...usage.Record) []ports.RecordOutcome {
+func (w ChargingWorld) append(t testing.TB, batch ...usage.Record) []ports.RecordOutcome {
 	t.Helper()
 	out, err := w.Journal.Append(t.Context(), batch)
 	if err != nil {
@@ -55,11 +55,11 @@ func (w ChargingWorld) append(t *testing.T, batch ...usage.Record) []ports.Recor
 	return out
 }
 
-func (w ChargingWorld) record(t *testing.T, consumer id.ID, lease vault.Lease, price int64) usage.Record {
+func (w ChargingWorld) record(t testing.TB, consumer id.ID, lease vault.Lease, price int64) usage.Record {
 	return usage.Record{Event: w.Call(t, consumer, money.FromStroops(price)), LeaseID: lease.ID}
 }
 
-func (w ChargingWorld) wantBalance(t *testing.T, consumer id.ID, uncollected, held, heldUsed int64) {
+func (w ChargingWorld) wantBalance(t testing.TB, consumer id.ID, uncollected, held, heldUsed int64) {
 	t.Helper()
 	b := w.Balance(t, consumer)
 	if b.Uncollected.Stroops() != uncollected || b.Held.Stroops() != held || b.HeldUsed.Stroops() != heldUsed {
@@ -69,7 +69,7 @@ func (w ChargingWorld) wantBalance(t *testing.T, consumer id.ID, uncollected, he
 }
 
 // WantSound fails the test when an invariant does not hold.
-func (w ChargingWorld) WantSound(t *testing.T) {
+func (w ChargingWorld) WantSound(t testing.TB) {
 	t.Helper()
 	found, err := w.Auditor.Invariants(t.Context())
 	if err != nil {
@@ -82,7 +82,7 @@ func (w ChargingWorld) WantSound(t *testing.T) {
 	}
 }
 
-func want(t *testing.T, got []ports.RecordOutcome, outcomes ...ports.RecordOutcome) {
+func want(t testing.TB, got []ports.RecordOutcome, outcomes ...ports.RecordOutcome) {
 	t.Helper()
 	if len(got) != len(outcomes) {
 		t.Fatalf("outcomes %v, want %v", got, outcomes)

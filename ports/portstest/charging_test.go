@@ -20,20 +20,20 @@ func TestBankKeepsTheChargingContract(t *testing.T) {
 		b := NewBank(time.Now)
 		return ChargingWorld{
 			Leases: b, Journal: b, Expiry: b, Revenue: b, Once: b, Auditor: b, NewID: newID,
-			Fund: func(_ *testing.T, balance money.Amount) id.ID {
+			Fund: func(_ testing.TB, balance money.Amount) id.ID {
 				c := newID()
 				b.Fund(c, balance)
 				return c
 			},
-			Balance: func(_ *testing.T, c id.ID) vault.Balance { return b.Balance(c) },
-			Events:  func(*testing.T) map[id.ID]money.Amount { return b.Events() },
-			Call: func(_ *testing.T, c id.ID, price money.Amount) usage.Event {
+			Balance: func(_ testing.TB, c id.ID) vault.Balance { return b.Balance(c) },
+			Events:  func(testing.TB) map[id.ID]money.Amount { return b.Events() },
+			Call: func(_ testing.TB, c id.ID, price money.Amount) usage.Event {
 				return usage.Event{
 					ID: newID(), UserID: c, APIID: newID(), EndpointID: newID(), KeyID: newID(), Amount: price, Status: 200,
 					OccurredAt: time.Now(),
 				}
 			},
-			Age: func(*testing.T) { b.AgeLeases() },
+			Age: func(testing.TB) { b.AgeLeases() },
 		}
 	})
 }

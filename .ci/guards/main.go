@@ -1,0 +1,96 @@
+// Command guards proves that every rule about money is held by a test: it takes each guard out of the code, one at a time
+// and without touching the tree, and expects the test named for it to fail. A guard whose removal no test notices, and a
+// guard that is no longer where it is said to be, end it with exit code 1.
+//
+//	go run ./.ci/guards            all guards
+//	go run ./.ci/guards fence      those whose names contain "fence"
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// guard is one rule: without old, which new takes the place of, the tests named by run must fail.
+type guard struct {
+	name     string
+	file     string
+	old, new string
+	pkg, run string
+}
+
+func main() {
+	wanted := ""
+	if len(os.Args) > 1 {
+		wanted = os.Args[1]
+	}
+	failed, tried := 0, 0
+	for _, g := range guards {
+		if !strings.Contains(g.name, wanted) {
+			continue
+		}
+		tried++
+		start := time.Now()
+		if err := g.prove(); err != nil {
+			failed++
+			fmt.Printf("FAIL %s: %v\n", g.name, err)
+			continue
+		}
+		fmt.Printf("ok   %s (%s %s, %.1fs)\n", g.name, g.pkg, g.run, time.Since(start).Seconds())
+	}
+	fmt.Printf("%d guards, %d not proven\n", tried, failed)
+	if failed > 0 || tried == 0 {
+		os.Exit(1)
+	}
+}
+
+// prove runs the guard's tests on code without the guard.
+func (g guard) prove() error {
+	source, err := os.ReadFile(g.file)
+	if err != nil {
+		return err
+	}
+	if n := bytes.Count(source, []byte(g.old)); n != 1 {
+		return fmt.Errorf("%s holds the guard %d times, want 1: %q", g.file, n, g.old)
+	}
+	dir, err := os.MkdirTemp("", "guards")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	overlay, err := g.overlay(dir, bytes.Replace(source, []byte(g.old), []byte(g.new), 1))
+	if err != nil {
+		return err
+	}
+	out, err := exec.Command("go", "test", "-count=1", "-overlay", overlay, "-run", g.run, g.pkg).CombinedOutput()
+	switch {
+	case err == nil:
+		return fmt.Errorf("no test of %s notices that it is gone", g.run)
+	case !bytes.Contains(out, []byte("--- FAIL")) && !bytes.Contains(out, []byte("panic:")):
+		return fmt.Errorf("the tests did not run:\n%s", out)
+	}
+	return nil
+}
+
+func (g guard) overlay(dir string, mutated []byte) (string, error) {
+	original, err := filepath.Abs(g.file)
+	if err != nil {
+		return "", err
+	}
+	replacement := filepath.Join(dir, filepath.Base(g.file))
+	if err := os.WriteFile(replacement, mutated, 0o600); err != nil {
+		return "", err
+	}
+	doc, err := json.Marshal(map[string]any{"Replace": map[string]string{original: replacement}})
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "overlay.json")
+	return path, os.WriteFile(path, doc, 0o600)
+}

@@ -1,0 +1,213 @@
+package postgres
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+
+	"github.com/CalloraOrg/callora-backend/db/dbtest"
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/money"
+	"github.com/CalloraOrg/callora-backend/domain/usage"
+	"github.com/CalloraOrg/callora-backend/domain/vault"
+	"github.com/CalloraOrg/callora-backend/ports"
+	"github.com/CalloraOrg/callora-backend/ports/portstest"
+)
+
+func aNewID() id.ID { return id.ID(uuid.Must(uuid.NewV7())) }
+
+func TestPostgresKeepsTheChargingContract(t *testing.T) {
+	t.Parallel()
+	portstest.ChargingContract(t, func(t *testing.T) portstest.ChargingWorld { return chargingWorld(t, dbtest.New(t)) })
+}
+
+func chargingWorld(t testing.TB, db *sqlx.DB) portstest.ChargingWorld {
+	t.Helper()
+	leases := NewLeases(db)
+	exec := func(t testing.TB, query string, args ...any) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), query, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	developer, api := aNewID(), aNewID()
+	seller := aNewID()
+	exec(t, `INSERT INTO users (id) VALUES ($1)`, seller)
+	exec(t, `INSERT INTO developers (id, user_id) VALUES ($1, $2)`, developer, seller)
+	exec(t, `INSERT INTO apis (id, developer_id, slug, name, base_url, category, status)
+		VALUES ($1, $2, 'weather', 'Weather', 'https://example.com', 'data', 'active')`, api, developer)
+	return portstest.ChargingWorld{
+		Leases: leases, Expiry: leases, Journal: NewJournal(db), Revenue: NewRevenue(db), Once: NewIdempotency(db), Auditor: NewAuditor(db),
+		NewID: aNewID,
+		Fund: func(t testing.TB, balance money.Amount) id.ID {
+			t.Helper()
+			consumer := aNewID()
+			exec(t, `INSERT INTO users (id) VALUES ($1)`, consumer)
+			exec(t, `INSERT INTO vaults (id, user_id, network, balance_snapshot) VALUES ($1, $2, 'testnet', $3)`,
+				aNewID(), consumer, balance.Stroops())
+			return consumer
+		},
+		Balance: func(t testing.TB, consumer id.ID) vault.Balance {
+			t.Helper()
+			b, err := NewBalances(db).BalanceOf(t.Context(), consumer, vault.Testnet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		},
+		Events: func(t testing.TB) map[id.ID]money.Amount {
+			t.Helper()
+			var rows []struct {
+				ID     id.ID `db:"id"`
+				Amount int64 `db:"amount"`
+			}
+			if err := db.SelectContext(t.Context(), &rows, `SELECT id, amount FROM usage_events`); err != nil {
+				t.Fatal(err)
+			}
+			out := map[id.ID]money.Amount{}
+			for _, r := range rows {
+				out[r.ID] = money.FromStroops(r.Amount)
+			}
+			return out
+		},
+		Call: func(_ testing.TB, consumer id.ID, price money.Amount) usage.Event {
+			return usage.Event{
+				ID: aNewID(), UserID: consumer, APIID: api, EndpointID: aNewID(), KeyID: aNewID(), Amount: price, Status: 200,
+				Latency: 1500 * time.Microsecond, OccurredAt: time.Now(),
+			}
+		},
+		Age: func(t testing.TB) {
+			t.Helper()
+			exec(t, `UPDATE leases SET expires_at = clock_timestamp() - INTERVAL '1 second' WHERE state = 'open'`)
+		},
+	}
+}
+
+func TestTheAuditFindsEveryDrift(t *testing.T) {
+	t.Parallel()
+	for name, drift := range map[string]string{
+		"an event without its money":             `UPDATE usage_events SET amount = amount + 1`,
+		"money without its event":                `UPDATE leases SET used = used + 1`,
+		"a lost event":                           `DELETE FROM usage_events`,
+		"held that no lease accounts for":        `UPDATE vaults SET held = held + 1`,
+		"uncollected that no lease accounts for": `UPDATE vaults SET uncollected = uncollected + 1`,
+		"revenue that nobody paid":               `UPDATE revenue_ledger SET amount = amount + 1`,
+		"revenue that is missing":                `DELETE FROM revenue_ledger`,
+		"a settlement of revenue that was not earned": `INSERT INTO settlements (id, developer_id, amount, status)
+			SELECT gen_random_uuid(), id, 5, 'pending' FROM developers`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := dbtest.New(t)
+			w := chargingWorld(t, db)
+			c, node := w.Fund(t, money.FromStroops(1000)), aNewID()
+			pay := func(closeIt bool) {
+				l, err := w.Leases.Grant(t.Context(), grantOf(c, node, 100))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := w.Journal.Append(t.Context(), []usage.Record{{Event: w.Call(t, c, money.FromStroops(3)), LeaseID: l.ID}}); err != nil {
+					t.Fatal(err)
+				}
+				if !closeIt {
+					return
+				}
+				if err := w.Leases.Close(t.Context(), node, []id.ID{l.ID}); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := w.Revenue.IndexRevenue(t.Context(), 10); err != nil {
+					t.Fatal(err)
+				}
+			}
+			pay(true)
+			pay(false)
+			w.WantSound(t)
+			if _, err := db.ExecContext(t.Context(), drift); err != nil {
+				t.Fatal(err)
+			}
+			found, err := w.Auditor.Invariants(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range found {
+				if !i.Holds() {
+					return
+				}
+			}
+			t.Error("the audit sees nothing")
+		})
+	}
+}
+
+func TestKeysPastTheirRetentionAreSwept(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t)
+	w := chargingWorld(t, db)
+	c := w.Fund(t, money.FromStroops(1))
+	for i, retention := range []time.Duration{0, 0, time.Hour} {
+		claim := onceClaimOf(c, string(rune('a'+i)), retention)
+		if _, err := w.Once.Claim(t.Context(), claim); err != nil {
+			t.Fatal(err)
+		}
+	}
+	once := NewIdempotency(db)
+	for _, want := range []int{1, 1, 0} {
+		if n, err := once.Sweep(t.Context(), 1); n != want || err != nil {
+			t.Errorf("swept %d, %v; want %d", n, err, want)
+		}
+	}
+}
+
+func grantOf(consumer, node id.ID, want int64) ports.LeaseGrant {
+	a := money.FromStroops(want)
+	return ports.LeaseGrant{ID: aNewID(), Node: node, Consumer: consumer, Network: vault.Testnet, TTL: time.Minute, AtLeast: a, Need: a, Want: a}
+}
+
+func onceClaimOf(consumer id.ID, key string, retention time.Duration) ports.OnceClaim {
+	return ports.OnceClaim{Consumer: consumer, Key: key, Fingerprint: []byte("f"), Event: aNewID(), Hold: time.Minute, Retention: retention}
+}
+
+// The statement that charges reads its snapshot, then waits for the row that the expiry pass has locked. What it finds
+// when it has the lock decides, not what the snapshot says.
+func TestAChargeThatMeetsTheExpiryPassIsPaidOrFenced(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t)
+	w := chargingWorld(t, db)
+	c, node := w.Fund(t, money.FromStroops(1_000_000)), aNewID()
+	for range 40 {
+		l, err := w.Leases.Grant(t.Context(), grantOf(c, node, 100))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Age(t)
+		var both sync.WaitGroup
+		both.Go(func() {
+			if _, err := w.Expiry.ExpireLeases(t.Context(), 10); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Go(func() {
+			for range 3 {
+				if _, err := w.Journal.Append(t.Context(), []usage.Record{{Event: w.Call(t, c, money.FromStroops(3)), LeaseID: l.ID}}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		both.Go(func() { // the node touches its lease through the same row
+			if _, err := w.Leases.Renew(t.Context(), aNewID(), []id.ID{l.ID}, time.Minute); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Wait()
+		if _, err := w.Expiry.ExpireLeases(t.Context(), 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.WantSound(t)
+	if b := w.Balance(t, c); !b.Held.IsZero() {
+		t.Errorf("%s is still held", b.Held)
+	}
+}

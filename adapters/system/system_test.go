@@ -1,0 +1,29 @@
+package system
+
+import (
+	"testing"
+	"time"
+)
+
+func TestIDsAscendAndCarryTheirTime(t *testing.T) {
+	t.Parallel()
+	before := time.Now().Truncate(time.Millisecond)
+	last := NewID()
+	if at := last.Time(); at.Before(before) || at.After(time.Now().Add(time.Millisecond)) {
+		t.Errorf("an id of now says %s", at)
+	}
+	for range 10_000 {
+		next := NewID()
+		if next.String() <= last.String() {
+			t.Fatalf("%s comes after %s", next, last)
+		}
+		last = next
+	}
+}
+
+func TestTheClockIsUTC(t *testing.T) {
+	t.Parallel()
+	if Now().Location() != time.UTC {
+		t.Error(Now().Location())
+	}
+}

@@ -46,84 +46,90 @@ func Plant(ctx context.Context, db *sqlx.DB, s Seed) (newKeys []id.ID, err error
 }
 
 func (s Seed) plantUsers(ctx context.Context, tx *sqlx.Tx) error {
-	for _, u := range s.Users {
-		_, err := tx.ExecContext(ctx, `
-			INSERT INTO users (id, stellar_address) VALUES ($1, NULLIF($2, '')) ON CONFLICT (id) DO NOTHING`,
-			u.ID, u.StellarAddress)
-		if err != nil {
-			return fmt.Errorf("user %s: %w", u.ID, err)
-		}
-	}
-	return nil
+	return plantEach(ctx, tx, s.Users, `
+		INSERT INTO users (id, stellar_address) VALUES ($1, NULLIF($2, '')) ON CONFLICT (id) DO NOTHING`,
+		func(u SeedUser) (string, []any) { return "user " + u.ID.String(), []any{u.ID, u.StellarAddress} }, nil)
 }
 
 func (s Seed) plantDevelopers(ctx context.Context, tx *sqlx.Tx) error {
-	for _, d := range s.Developers {
-		_, err := tx.ExecContext(ctx, `
-			INSERT INTO developers (id, user_id, name, website, description, category)
-			VALUES ($1, $2, NULLIF($3, ''), NULLIF($4, ''), NULLIF($5, ''), NULLIF($6, ''))
-			ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, website = EXCLUDED.website,
-				description = EXCLUDED.description, category = EXCLUDED.category, updated_at = now()`,
-			d.ID, d.UserID, d.Name, d.Website, d.Description, d.Category)
-		if err != nil {
-			return fmt.Errorf("developer %s: %w", d.ID, err)
-		}
-	}
-	return nil
+	return plantEach(ctx, tx, s.Developers, `
+		INSERT INTO developers (id, user_id, name, website, description, category)
+		VALUES ($1, $2, NULLIF($3, ''), NULLIF($4, ''), NULLIF($5, ''), NULLIF($6, ''))
+		ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, website = EXCLUDED.website,
+			description = EXCLUDED.description, category = EXCLUDED.category, updated_at = now()`,
+		func(d listing.Developer) (string, []any) {
+			return "developer " + d.ID.String(), []any{d.ID, d.UserID, d.Name, d.Website, d.Description, d.Category}
+		}, nil)
 }
 
 // plantAPIs writes nothing where nothing changed: every write would be news to the gateways.
 func (s Seed) plantAPIs(ctx context.Context, tx *sqlx.Tx) error {
+	err := plantEach(ctx, tx, s.APIs, insertAPI+`
+		ON CONFLICT (id) DO UPDATE SET slug = EXCLUDED.slug, name = EXCLUDED.name, description = EXCLUDED.description,
+			base_url = EXCLUDED.base_url, logo_url = EXCLUDED.logo_url, category = EXCLUDED.category,
+			status = EXCLUDED.status, updated_at = EXCLUDED.updated_at
+		WHERE (apis.slug, apis.name, apis.description, apis.base_url, apis.logo_url, apis.category, apis.status)
+			IS DISTINCT FROM (EXCLUDED.slug, EXCLUDED.name, EXCLUDED.description, EXCLUDED.base_url, EXCLUDED.logo_url,
+				EXCLUDED.category, EXCLUDED.status)`,
+		func(a listing.API) (string, []any) { return "API " + a.Slug, apiArgs(a) }, nil)
+	if err != nil {
+		return err
+	}
+	var endpoints []listing.Endpoint
 	for _, a := range s.APIs {
-		_, err := tx.ExecContext(ctx, insertAPI+`
-			ON CONFLICT (id) DO UPDATE SET slug = EXCLUDED.slug, name = EXCLUDED.name, description = EXCLUDED.description,
-				base_url = EXCLUDED.base_url, logo_url = EXCLUDED.logo_url, category = EXCLUDED.category,
-				status = EXCLUDED.status, updated_at = EXCLUDED.updated_at
-			WHERE (apis.slug, apis.name, apis.description, apis.base_url, apis.logo_url, apis.category, apis.status)
-				IS DISTINCT FROM (EXCLUDED.slug, EXCLUDED.name, EXCLUDED.description, EXCLUDED.base_url, EXCLUDED.logo_url,
-					EXCLUDED.category, EXCLUDED.status)`, apiArgs(a)...)
-		if err == nil {
-			err = insertEndpoints(ctx, tx, a.Endpoints, `
-				ON CONFLICT (id) DO UPDATE SET method = EXCLUDED.method, path = EXCLUDED.path,
-					price_stroops = EXCLUDED.price_stroops, description = EXCLUDED.description, updated_at = EXCLUDED.updated_at
-				WHERE (api_endpoints.method, api_endpoints.path, api_endpoints.price_stroops, api_endpoints.description)
-					IS DISTINCT FROM (EXCLUDED.method, EXCLUDED.path, EXCLUDED.price_stroops, EXCLUDED.description)`)
-		}
-		if err != nil {
-			return fmt.Errorf("API %q: %w", a.Slug, err)
-		}
+		endpoints = append(endpoints, a.Endpoints...)
+	}
+	err = insertEndpoints(ctx, tx, endpoints, `
+		ON CONFLICT (id) DO UPDATE SET method = EXCLUDED.method, path = EXCLUDED.path,
+			price_stroops = EXCLUDED.price_stroops, description = EXCLUDED.description, updated_at = EXCLUDED.updated_at
+		WHERE (api_endpoints.method, api_endpoints.path, api_endpoints.price_stroops, api_endpoints.description)
+			IS DISTINCT FROM (EXCLUDED.method, EXCLUDED.path, EXCLUDED.price_stroops, EXCLUDED.description)`)
+	if err != nil {
+		return fmt.Errorf("endpoints: %w", err)
 	}
 	return nil
 }
 
 func (s Seed) plantVaults(ctx context.Context, tx *sqlx.Tx) error {
-	for _, v := range s.Vaults {
-		synced := nullTime(v.LastSyncedAt)
-		_, err := tx.ExecContext(ctx, `
-			INSERT INTO vaults (id, user_id, network, contract_id, balance_snapshot, snapshot_ledger, last_synced_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING`,
-			v.VaultID, v.UserID, string(v.Network), v.ContractID, v.Snapshot.Stroops(), v.Ledger, synced)
-		if err != nil {
-			return fmt.Errorf("vault %s: %w", v.VaultID, err)
-		}
-	}
-	return nil
+	return plantEach(ctx, tx, s.Vaults, `
+		INSERT INTO vaults (id, user_id, network, contract_id, balance_snapshot, snapshot_ledger, last_synced_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING`,
+		func(v vault.Balance) (string, []any) {
+			return "vault " + v.VaultID.String(), []any{
+				v.VaultID, v.UserID, string(v.Network), v.ContractID, v.Snapshot.Stroops(), v.Ledger, nullTime(v.LastSyncedAt),
+			}
+		}, nil)
 }
 
-func (s Seed) plantKeys(ctx context.Context, tx *sqlx.Tx) ([]id.ID, error) {
-	var planted []id.ID
-	for _, k := range s.Keys {
-		done, err := tx.ExecContext(ctx, insertKey+` ON CONFLICT (id) DO NOTHING`, keyArgs(k)...)
+func (s Seed) plantKeys(ctx context.Context, tx *sqlx.Tx) (planted []id.ID, err error) {
+	err = plantEach(ctx, tx, s.Keys, insertKey+` ON CONFLICT (id) DO NOTHING`,
+		func(k apikey.Key) (string, []any) { return "API key " + k.ID.String(), keyArgs(k) },
+		func(k apikey.Key) { planted = append(planted, k.ID) })
+	return planted, err
+}
+
+// plantEach runs one statement for each noun, says which one it failed for, and tells written of those it wrote.
+func plantEach[Noun any](
+	ctx context.Context, tx *sqlx.Tx, nouns []Noun, query string, row func(Noun) (name string, args []any), written func(Noun),
+) error {
+	plant, err := tx.PreparexContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer plant.Close() // the transaction's end closes it at the latest
+	for _, noun := range nouns {
+		name, args := row(noun)
+		done, err := plant.ExecContext(ctx, args...)
 		if err != nil {
-			return nil, fmt.Errorf("API key %s: %w", k.ID, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		n, err := done.RowsAffected()
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("%s: %w", name, err)
 		}
-		if n == 1 {
-			planted = append(planted, k.ID)
+		if n > 0 && written != nil {
+			written(noun)
 		}
 	}
-	return planted, nil
+	return nil
 }

@@ -34,27 +34,37 @@ type horizon struct {
 	at       time.Time
 }
 
-// look returns what has become visible since seen, and the new horizon.
-//
-// On a new connection it also returns the changes of the time since seen: after a crash Postgres may give out a
-// transaction id again that the last snapshot took for ended. After a long absence everything counts as changed.
-func (w *watch) look(ctx context.Context, seen horizon) (changes []ports.Change, now horizon, err error) {
+// look returns what has become visible since seen, and the new horizon. A connection that was cut since the last look is
+// replaced at once.
+func (w *watch) look(ctx context.Context, seen horizon) ([]ports.Change, horizon, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
+	if w.conn != nil {
+		if changes, now, err := w.lookThrough(ctx, seen, time.Time{}); err == nil || ctx.Err() != nil {
+			return changes, now, err
+		}
+	}
+	conn, err := w.db.Connx(ctx)
+	if err != nil {
+		return nil, horizon{}, err
+	}
+	w.conn = conn
+	return w.lookThrough(ctx, seen, seen.at)
+}
+
+// lookThrough looks through the present connection and drops it on an error.
+//
+// again, when set, is since when changes are returned even if they were seen. A new connection may be one to a server
+// that has crashed and gives out transaction ids again that the last snapshot took for ended. After a long absence, when
+// changes may have been pruned unseen, everything counts as changed.
+func (w *watch) lookThrough(ctx context.Context, seen horizon, again time.Time) (_ []ports.Change, now horizon, err error) {
 	defer func() {
 		if err != nil {
 			w.drop()
 		}
 	}()
-	var again sql.NullTime
-	if w.conn == nil {
-		if w.conn, err = w.db.Connx(ctx); err != nil {
-			return nil, horizon{}, err
-		}
-		again = nullTime(seen.at)
-	}
 	var rows []changeRow
-	if err := w.conn.SelectContext(ctx, &rows, newChanges, seen.snapshot, again, clockSlack.Seconds()); err != nil {
+	if err := w.conn.SelectContext(ctx, &rows, newChanges, seen.snapshot, nullTime(again), clockSlack.Seconds()); err != nil {
 		return nil, horizon{}, err
 	}
 	now = horizon{snapshot: rows[0].Snapshot, at: rows[0].At}

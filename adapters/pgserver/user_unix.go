@@ -35,8 +35,7 @@ func serverUser() *owner {
 }
 
 func (o *owner) attributes() *syscall.SysProcAttr {
-	attr := endWithParent()
-	attr.Setpgid = true // Ctrl-C is for us; we end the server in our own order
+	attr := &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us; we end the server in our own order
 	if o != nil {
 		attr.Credential = &syscall.Credential{Uid: uint32(o.uid), Gid: uint32(o.gid), Groups: []uint32{}}
 	}
@@ -73,23 +72,14 @@ func (o *owner) give(dir string) error {
 	}
 }
 
-// cacheDir is where a fetched PostgreSQL is kept. Root's home is closed to the server's user, so root keeps it elsewhere.
+// cacheDir is where a fetched PostgreSQL is kept. Root's home is closed to the server's user, so root keeps it elsewhere,
+// where only root can write.
 func cacheDir() (string, error) {
-	dir := "/var/tmp/callora"
-	if os.Geteuid() != 0 {
-		home, err := os.UserCacheDir()
-		if err != nil {
-			return "", fmt.Errorf("find a folder to keep PostgreSQL in: %w", err)
-		}
-		dir = filepath.Join(home, "callora")
+	if os.Geteuid() == 0 {
+		return "/var/cache/callora", nil
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("make a folder to keep PostgreSQL in: %w", err)
-	}
-	return dir, nil
+	return userCacheDir()
 }
 
-var (
-	askToStop = syscall.SIGINT  // fast shutdown
-	makeStop  = syscall.SIGQUIT // immediate shutdown
-)
+// stopSignals are PostgreSQL's fast and immediate shutdown, and the last resort.
+var stopSignals = []os.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL}

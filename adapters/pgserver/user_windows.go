@@ -1,15 +1,11 @@
-//go:build windows
-
 package pgserver
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"syscall"
 )
 
-// owner is the user the server runs as; on Windows always the present one.
+// owner is the user the server runs as: on Windows always the present one.
 type owner struct{}
 
 func serverUser() *owner { return nil }
@@ -18,19 +14,7 @@ func (*owner) attributes() *syscall.SysProcAttr { return nil }
 
 func (*owner) give(string) error { return nil }
 
-func cacheDir() (string, error) {
-	home, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("find a folder to keep PostgreSQL in: %w", err)
-	}
-	dir := filepath.Join(home, "callora")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("make a folder to keep PostgreSQL in: %w", err)
-	}
-	return dir, nil
-}
+func cacheDir() (string, error) { return userCacheDir() }
 
-var (
-	askToStop = os.Interrupt // not supported there: Stop goes on to pg_ctl
-	makeStop  = os.Kill
-)
+// stopSignals has none that asks: the server recovers at its next start, as after a crash.
+var stopSignals = []os.Signal{os.Kill}

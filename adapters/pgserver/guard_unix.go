@@ -1,0 +1,53 @@
+//go:build unix
+
+package pgserver
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+)
+
+// guard is a child that waits for the end of this process, kill -9 included, and then ends the server and removes its
+// temporary folder. It notices by the end of a pipe that nobody ever writes to.
+type guard struct {
+	cmd  *exec.Cmd
+	pipe *os.File
+}
+
+// The folder is a kept one when $3 is empty. A thrown-away server need not be in good order at its end.
+const guardScript = `read -r _
+if [ -z "$3" ]; then exec "$1" stop -D "$2" -m fast -t 60 -s; fi
+"$1" stop -D "$2" -m immediate -t 60 -s
+rm -rf "$3"`
+
+func (s *Server) setGuard() (*guard, error) {
+	temp := ""
+	if s.isTemp() {
+		temp = s.dir
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("guard PostgreSQL: %w", err)
+	}
+	defer r.Close()
+	cmd := exec.Command("/bin/sh", "-c", guardScript, "callora-postgres-guard", program(s.bin, "pg_ctl"), s.cluster(), temp)
+	cmd.Dir = "/"
+	cmd.Stdin = r
+	cmd.SysProcAttr = s.owner.attributes()
+	if err := cmd.Start(); err != nil {
+		_ = w.Close()
+		return nil, fmt.Errorf("guard PostgreSQL: %w", err)
+	}
+	return &guard{cmd: cmd, pipe: w}, nil
+}
+
+// end lets the guard do its work, of which nothing is left when the server has ended.
+func (g *guard) end() {
+	if g == nil {
+		return
+	}
+	if err := g.pipe.Close(); err == nil { // else it has ended before
+		_ = g.cmd.Wait() // pg_ctl fails when there is nothing to stop
+	}
+}

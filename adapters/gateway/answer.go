@@ -1,0 +1,166 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/CalloraOrg/callora-backend/domain/usage"
+)
+
+// wholeMost is the size up to which an answer is read whole and charged before its header is sent, so that a failed charge
+// can still be told as 503.
+const wholeMost = 32 << 10
+
+// answered handles the upstream's header: it decides whether the call is charged, and when.
+func answered(res *http.Response) error {
+	c := callOf(res.Request.Context())
+	c.watch.progress()
+	c.upstream = c.g.deps.Now().Sub(c.upstreamAt)
+	c.g.metrics.upstreamAnswered(c, res.StatusCode)
+	c.cleanHeader(res.Header)
+
+	switch {
+	case res.StatusCode == http.StatusSwitchingProtocols:
+		return c.answerTunnel(res)
+	case !chargeable(res.StatusCode):
+		c.release()
+		res.Header[headerCharge] = []string{zeroCharge}
+		c.begin(res.StatusCode)
+		res.Body = &passing{ReadCloser: res.Body, call: c}
+		return nil
+	case c.r.Method == http.MethodHead || !mayHaveBody(res):
+		return c.answerWhole(res, nil)
+	case res.ContentLength >= 0 && res.ContentLength <= wholeMost:
+		return c.answerSmall(res)
+	}
+	c.answerStream(res)
+	return nil
+}
+
+func chargeable(status int) bool { return status >= 200 && status < 300 }
+
+func mayHaveBody(res *http.Response) bool {
+	return res.ContentLength != 0 && res.StatusCode != http.StatusNoContent && res.StatusCode != http.StatusNotModified
+}
+
+// cleanHeader drops what only we may say. When our CORS layer has spoken for this origin, the upstream's own word would
+// make the answer unreadable for a browser.
+func (c *call) cleanHeader(h http.Header) {
+	h.Del(headerID)
+	for name := range h {
+		if strings.HasPrefix(name, "X-Callora-") || name == headerReplayed {
+			delete(h, name)
+		}
+	}
+	mine := c.w.Header()
+	for name := range mine {
+		switch {
+		case name == "X-Ratelimit-Limit":
+			h.Del("X-Ratelimit-Limit")
+			h.Del("X-Ratelimit-Remaining")
+			h.Del("X-Ratelimit-Reset")
+		case name == "Access-Control-Allow-Origin":
+			for other := range h {
+				if strings.HasPrefix(other, "Access-Control-") {
+					delete(h, other)
+				}
+			}
+		case name != "Vary":
+			delete(h, name) // e.g. security headers that an outer layer sets: one value each
+		}
+	}
+}
+
+// begin notes that the header of an answer goes out next.
+func (c *call) begin(status int) {
+	c.status = status
+	c.sent = true
+}
+
+// price is the X-Callora-Charge of a call that is charged.
+func (c *call) price() []string {
+	if c.free {
+		return []string{zeroCharge}
+	}
+	return []string{c.endpoint.Price.String()}
+}
+
+// answerSmall reads the whole body, charges, and only then lets anything out.
+func (c *call) answerSmall(res *http.Response) error {
+	buf := buffers.Get()
+	n, err := io.ReadFull(res.Body, buf[:res.ContentLength])
+	_ = res.Body.Close() // it was read to its end, or is given up
+	if err != nil {
+		buffers.Put(buf)
+		return fmt.Errorf("the upstream's answer broke off after %d of %d bytes: %w", n, res.ContentLength, err)
+	}
+	body := &pooled{Reader: bytes.NewReader(buf[:n]), buf: buf}
+	if err := c.answerWhole(res, buf[:n]); err != nil {
+		_ = body.Close()
+		return err
+	}
+	res.Body = body
+	return nil
+}
+
+// answerWhole charges for an answer whose body is known. body is nil when there is none.
+func (c *call) answerWhole(res *http.Response, body []byte) error {
+	if err := c.charge(res.StatusCode, c.keep(res, body, true)); err != nil {
+		return err
+	}
+	res.Header[headerCharge] = c.price()
+	c.begin(res.StatusCode)
+	return nil
+}
+
+// keep is the answer to be kept for the call's Idempotency-Key, nil without one.
+func (c *call) keep(res *http.Response, body []byte, whole bool) *usage.OnceAnswer {
+	if c.once == nil || c.free {
+		return nil
+	}
+	a := &usage.OnceAnswer{Key: c.once.key, BodyHash: c.bodySum(), Status: res.StatusCode, Header: res.Header.Clone(), Kept: whole}
+	if whole {
+		a.Body = bytes.Clone(body)
+	}
+	return a
+}
+
+// pooled is a body in a pooled buffer.
+type pooled struct {
+	*bytes.Reader
+	buf []byte
+}
+
+// Close gives the buffer back; the proxy closes a body once it has copied it, and may do so twice.
+func (p *pooled) Close() error {
+	if p.buf != nil {
+		p.Reader.Reset(nil)
+		buffers.Put(p.buf)
+		p.buf = nil
+	}
+	return nil
+}
+
+// passing is the body of an answer that is not charged.
+type passing struct {
+	io.ReadCloser
+	call *call
+}
+
+func (p *passing) Read(b []byte) (int, error) {
+	n, err := p.ReadCloser.Read(b)
+	p.call.moved()
+	if err != nil && !errors.Is(err, io.EOF) {
+		p.call.cause = err
+	}
+	return n, err
+}
+
+func (p *passing) Close() error {
+	p.call.untimed()
+	return p.ReadCloser.Close()
+}

@@ -1,0 +1,185 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/listing"
+	"github.com/CalloraOrg/callora-backend/domain/usage"
+	"github.com/CalloraOrg/callora-backend/ports"
+)
+
+// call is one call on its way through the gateway.
+type call struct {
+	g     *Gateway
+	w     http.ResponseWriter
+	r     *http.Request
+	start time.Time
+
+	requestID string
+	event     id.ID // of the charge: the request's own id, or that of the first call with the same Idempotency-Key
+	key       *cachedKey
+	route     *route
+	endpoint  *listing.Endpoint
+	path      listing.Path
+	target    *target
+	legacy    bool
+	hold      ports.Hold
+	once      *onceCall // nil without an Idempotency-Key
+	body      *requestBody
+	watch     *watchdog
+
+	status     int
+	sent       bool // the answer's header is on its way: no envelope can follow
+	upstream   time.Duration
+	upstreamAt time.Time
+	charged    bool
+	free       bool   // charged before, under the same Idempotency-Key
+	refusal    string // why it was refused, by reasonOf
+	cause      error  // for the log
+}
+
+const statusClientGone = 499
+
+// callKey finds the call in a request's context.
+type callKey struct{}
+
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+// charge records the call. On an error it is not charged, and no complete answer may be given.
+func (c *call) charge(status int, answer *usage.OnceAnswer) error {
+	e := usage.Event{
+		ID: c.event, UserID: c.key.UserID, APIID: c.route.id, EndpointID: c.endpoint.ID, KeyID: c.key.ID, Status: status,
+		Latency: c.upstream, OccurredAt: c.event.Time(), Once: answer,
+	}
+	if err := c.hold.Charge(context.WithoutCancel(c.r.Context()), e); err != nil {
+		c.cause = err
+		return err
+	}
+	c.charged = true
+	return nil
+}
+
+// release gives the money back, and the Idempotency-Key too.
+func (c *call) release() {
+	if c.hold != nil {
+		c.hold.Release()
+	}
+	if c.once != nil && !c.charged && !c.free {
+		c.once.forget(c)
+	}
+}
+
+// clientGone reports whether the caller has left.
+func (c *call) clientGone() bool { return c.r.Context().Err() != nil }
+
+// finish ends the call whatever happened to it, and writes its line.
+func (c *call) finish() {
+	if c.watch != nil {
+		c.watch.stop()
+	}
+	c.release()
+	took := c.g.deps.Now().Sub(c.start)
+	if c.status == 0 {
+		c.status = http.StatusInternalServerError
+	}
+	c.g.metrics.ended(c)
+	if c.status == http.StatusSwitchingProtocols {
+		c.g.tunnels.remove(c)
+	}
+	if c.g.deps.Observe != nil {
+		route, group := "/v1/call/{api}/{path}", "gateway"
+		if c.legacy {
+			route = "/api/gateway/{apiId}"
+		}
+		c.g.deps.Observe(c.r.Method, route, group, c.status, took)
+	}
+	c.log(took)
+}
+
+func (c *call) log(took time.Duration) {
+	level := zap.InfoLevel
+	switch {
+	case c.status >= 500:
+		level = zap.ErrorLevel
+	case c.status >= 400:
+		level = zap.WarnLevel
+	}
+	line := c.g.deps.Log.Check(level, "call")
+	if line == nil {
+		return
+	}
+	fields := make([]zap.Field, 0, 14)
+	fields = append(fields,
+		zap.String("requestId", c.requestID), zap.String("method", c.r.Method), zap.Int("statusCode", c.status),
+		zap.Float64("durationMs", float64(took.Microseconds())/1000), zap.String("clientIp", c.address()),
+	)
+	if c.route != nil {
+		fields = append(fields, zap.String("api", c.route.slug))
+	}
+	if c.endpoint != nil {
+		fields = append(fields, zap.String("endpoint", c.endpoint.Method+" "+c.endpoint.Path))
+	}
+	if c.key != nil {
+		fields = append(fields, zap.String("keyPrefix", c.key.Prefix), zap.Stringer("userId", c.key.UserID))
+	}
+	if c.upstream > 0 {
+		fields = append(fields, zap.Float64("upstreamMs", float64(c.upstream.Microseconds())/1000))
+	}
+	if c.charged && !c.free {
+		fields = append(fields, zap.Stringer("charge", c.endpoint.Price))
+	}
+	if c.event != (id.ID{}) && c.once != nil {
+		fields = append(fields, zap.Stringer("event", c.event))
+	}
+	if c.refusal != "" {
+		fields = append(fields, zap.String("refusal", c.refusal))
+	}
+	if c.cause != nil && !errors.Is(c.cause, context.Canceled) {
+		fields = append(fields, zap.Error(c.cause))
+	}
+	line.Write(fields...)
+}
+
+func (c *call) address() string {
+	a, ok := clientIP(c.r, c.g.cfg.TrustProxy)
+	if !ok {
+		return "unknown"
+	}
+	return a.String()
+}
+
+// limited applies the key's rate limit, and tells the caller how it stands.
+func (c *call) limited() error {
+	limit := c.g.cfg.RatePerMinute
+	if own := c.key.RateLimitPerMinute; own > 0 && (limit == 0 || own < limit) {
+		limit = own
+	}
+	if limit == 0 || c.g.deps.Limiter == nil {
+		return nil
+	}
+	d := c.g.deps.Limiter.Take(c.key.Prefix, limit, time.Minute)
+	h := c.w.Header()
+	h["X-Ratelimit-Limit"] = []string{strconv.Itoa(d.Limit)}
+	h["X-Ratelimit-Remaining"] = []string{strconv.Itoa(d.Remaining)}
+	h["X-Ratelimit-Reset"] = []string{seconds(d.Reset)}
+	if d.Allowed {
+		return nil
+	}
+	h.Set("Retry-After", seconds(max(d.RetryAfter, time.Second)))
+	return errTooMany
+}
+
+// seconds rounds up: a caller who comes back then is not too early.
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}

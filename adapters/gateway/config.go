@@ -1,0 +1,54 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/ports"
+)
+
+// Config is how the gateway behaves.
+type Config struct {
+	ProxyTimeout   time.Duration // to the upstream's response header, then between two pieces of its body
+	BodyLimit      int64         // bytes of a request body
+	RatePerMinute  int           // calls of one key on this node; 0: no limit but the key's own
+	Idempotency    time.Duration // how long the answer to an Idempotency-Key is kept
+	AllowedHosts   []string      // upstream hosts exempt from the ban of private addresses, see Guard
+	LegacyUpstream *url.URL      // where /api/gateway calls go; nil: to the API's base URL
+	LegacyAllow    []netip.Prefix
+	LegacyGuarded  bool // whether LegacyAllow applies
+	TrustProxy     bool // whether the last X-Forwarded-For entry is the client's address
+	Profiling      bool // whether upstream metrics are kept per API
+	MaxIdlePerHost int  // connections kept to one upstream; 0: 512
+
+	// Engine makes the upstream calls; nil: an http.Transport with a guarded dialer.
+	Engine http.RoundTripper
+}
+
+// Deps is what the gateway works with. Limiter, MarkUsed and Observe may be nil.
+type Deps struct {
+	Till     ports.Till
+	Keys     ports.KeyLookup
+	Routes   ports.Routes
+	Changes  ports.ChangeFeed
+	Once     ports.Idempotency
+	Limiter  ports.Limiter
+	NewID    ports.NewID
+	Now      ports.Clock
+	Log      *zap.Logger
+	Registry prometheus.Registerer
+
+	// MarkUsed is told which keys were used when, see Gateway.FlushUsed.
+	MarkUsed func(ctx context.Context, used map[id.ID]time.Time) error
+	// Observe counts an answered request in the metrics that all servers share.
+	Observe func(method, route, group string, status int, took time.Duration)
+}
+
+const defaultIdle = 512

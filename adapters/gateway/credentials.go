@@ -1,0 +1,74 @@
+package gateway
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/CalloraOrg/callora-backend/domain/apikey"
+)
+
+const (
+	headerKey      = "X-Api-Key"
+	headerID       = "X-Request-Id"
+	headerCharge   = "X-Callora-Charge"
+	headerOnce     = "Idempotency-Key"
+	headerReplayed = "Idempotent-Replayed"
+	zeroCharge     = "0.0000000"
+)
+
+// credential finds the key a caller presents: X-Api-Key, or a Bearer token.
+func credential(h http.Header) (key string, err error) {
+	if k := strings.TrimSpace(h.Get(headerKey)); k != "" {
+		return k, nil
+	}
+	auth := h.Get("Authorization")
+	if auth == "" {
+		return "", errNoKey
+	}
+	scheme, token, ok := strings.Cut(auth, " ")
+	if token = strings.TrimSpace(token); !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return "", errMalformedAuth
+	}
+	return token, nil
+}
+
+// stripCredentials removes what is meant for us and not for the upstream. An Authorization header beside an X-Api-Key is
+// the upstream's own, unless it holds one of our keys.
+func stripCredentials(out http.Header) {
+	own := strings.TrimSpace(out.Get(headerKey)) == ""
+	_, token, _ := strings.Cut(out.Get("Authorization"), " ")
+	if own || strings.HasPrefix(strings.TrimSpace(token), apikey.Mark) {
+		out.Del("Authorization")
+	}
+	for name := range out {
+		if strings.HasPrefix(name, "X-Callora-") {
+			delete(out, name)
+		}
+	}
+	for _, name := range []string{headerKey, "X-User-Id", "X-Admin-Api-Key", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Forwarded",
+		"Forwarded-For", "Cf-Connecting-Ip", "True-Client-Ip", "X-Aws-Client-Ip"} {
+		delete(out, name)
+	}
+	for name := range out {
+		if strings.HasPrefix(name, "X-Forwarded-") {
+			delete(out, name)
+		}
+	}
+}
+
+// clientIP is the caller's address: the socket's, or behind a trusted proxy the entry that the proxy itself added, which
+// is the last one; what stands before it anybody can write.
+func clientIP(r *http.Request, trustProxy bool) (netip.Addr, bool) {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	if chain := r.Header.Values("X-Forwarded-For"); trustProxy && len(chain) > 0 {
+		last := chain[len(chain)-1]
+		host = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+	}
+	a, err := netip.ParseAddr(host)
+	return a.Unmap().WithZone(""), err == nil
+}

@@ -1,0 +1,192 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/CalloraOrg/callora-backend/domain/apikey"
+	"github.com/CalloraOrg/callora-backend/domain/listing"
+)
+
+// Prefixes of the paths that the gateway serves.
+const (
+	CallPrefix   = "/v1/call/"
+	LegacyPrefix = "/api/gateway/"
+)
+
+// ServeHTTP serves one call.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	event := g.deps.NewID()
+	c := &call{g: g, w: w, r: r, start: g.deps.Now(), event: event, requestID: event.String()}
+	w.Header()[headerID] = []string{c.requestID}
+	g.metrics.inFlight.Inc()
+	defer g.metrics.inFlight.Dec()
+	defer c.finish()
+	defer c.recover()
+
+	admit := c.admit
+	if strings.HasPrefix(r.URL.EscapedPath(), LegacyPrefix) {
+		c.legacy = true
+		admit = c.admitLegacy
+	}
+	if err := admit(); err != nil {
+		c.refuse(err)
+		return
+	}
+	c.serve()
+}
+
+// recover turns a panic into a 500, or cuts the answer that has begun. http.ErrAbortHandler is the proxy's own way to cut.
+func (c *call) recover() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+		c.cause = fmt.Errorf("panic: %v", p)
+		c.g.deps.Log.Error("panic", zap.String("requestId", c.requestID), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+		if !c.sent {
+			c.refuse(errInternal.Because(c.cause))
+			return
+		}
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// admit does the checks that cost nothing, in the order in which they may tell a stranger something.
+func (c *call) admit() error {
+	if !c.g.table.loaded() {
+		return errStarting
+	}
+	plain, err := credential(c.r.Header)
+	if err != nil {
+		return err
+	}
+	if err := c.authenticate(plain); err != nil {
+		return err
+	}
+	rest := strings.TrimPrefix(c.r.URL.EscapedPath(), CallPrefix)
+	ref, path, _ := strings.Cut(rest, "/")
+	if c.route = c.g.table.find(ref); c.route == nil {
+		return errUnknownAPI
+	}
+	if c.key.APIID != c.route.id {
+		return errOtherAPI
+	}
+	if c.path, err = listing.CleanPath(path); err != nil {
+		return err
+	}
+	var ok bool
+	if c.endpoint, ok = c.route.menu.Find(c.r.Method, c.path); !ok {
+		return errNoEndpoint
+	}
+	c.target = c.route.target
+	return c.permit()
+}
+
+// admitLegacy does the same for /api/gateway/{apiId}, with the refusals that callers of it know.
+func (c *call) admitLegacy() error {
+	if err := c.fromAllowedAddress(); err != nil {
+		return err
+	}
+	ref, rest, deeper := strings.Cut(strings.TrimPrefix(c.r.URL.EscapedPath(), LegacyPrefix), "/")
+	if deeper && rest != "" {
+		return errLegacyPath
+	}
+	if ref == "" || len(ref) > 50 {
+		return errLegacyID
+	}
+	if !c.g.table.loaded() {
+		return errStarting
+	}
+	plain := strings.TrimSpace(c.r.Header.Get(headerKey))
+	if plain == "" {
+		return errLegacyNoKey
+	}
+	switch err := c.authenticate(plain); {
+	case errors.Is(err, errRevokedKey):
+		return errLegacyRevoked
+	case err != nil:
+		return err
+	}
+	if c.route = c.g.table.find(ref); c.route == nil || c.key.APIID != c.route.id {
+		return errWrongKey
+	}
+	var ok bool
+	if c.endpoint, ok = c.route.menu.Any(c.r.Method); !ok {
+		return errNoEndpoint
+	}
+	c.path, _ = listing.CleanPath("")
+	c.target = c.route.target
+	if u := c.g.cfg.LegacyUpstream; u != nil {
+		c.target = &target{scheme: u.Scheme, host: u.Host, prefix: strings.TrimSuffix(u.EscapedPath(), "/")}
+	}
+	return c.permit()
+}
+
+// fromAllowedAddress holds the legacy gateway's list of addresses.
+func (c *call) fromAllowedAddress() error {
+	if !c.g.cfg.LegacyGuarded || len(c.g.cfg.LegacyAllow) == 0 {
+		return nil
+	}
+	a, ok := clientIP(c.r, c.g.cfg.TrustProxy)
+	if !ok {
+		return errAddressShape
+	}
+	if !contains(c.g.cfg.LegacyAllow, a) {
+		return errAddress
+	}
+	return nil
+}
+
+func contains(list []netip.Prefix, a netip.Addr) bool {
+	for _, p := range list {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// authenticate finds the key. An unknown prefix and a wrong secret are the same to a caller, in words and in work.
+func (c *call) authenticate(plain string) error {
+	prefix, ok := apikey.PrefixOf(plain)
+	if !ok {
+		return errWrongKey
+	}
+	k, err := c.g.keys.find(c.r.Context(), prefix)
+	switch {
+	case errors.Is(err, apikey.ErrNotFound):
+		(&apikey.Key{}).Matches(plain)
+		return errWrongKey
+	case err != nil:
+		return err
+	case !k.Matches(plain):
+		return errWrongKey
+	case k.Ended(c.start):
+		return errRevokedKey
+	}
+	c.key = k
+	c.g.used.mark(k, c.start)
+	return nil
+}
+
+// permit holds what the key and the request themselves must fulfil.
+func (c *call) permit() error {
+	if !c.key.Allows(c.r.Method, c.endpoint.Path) {
+		return errScope
+	}
+	if err := c.limited(); err != nil {
+		return err
+	}
+	if c.r.ContentLength > c.g.cfg.BodyLimit {
+		return errTooLarge
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/expirable"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/CalloraOrg/callora-backend/domain/apikey"
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/ports"
+)
+
+const (
+	absentMost = 100_000         // prefixes remembered as unknown, so that guessing costs little
+	absentFor  = 5 * time.Second // a key made elsewhere works at the latest after this, also when news of it is lost
+	lookUpTime = 3 * time.Second
+)
+
+// keyCache holds the keys that were used, until the change feed says that one has changed.
+type keyCache struct {
+	source  ports.KeyLookup
+	present sync.Map // prefix -> *cachedKey
+	absent  *expirable.LRU[string, struct{}]
+	flight  singleflight.Group
+	version atomic.Int64 // grows with each invalidation: what was read before one is not kept
+}
+
+type cachedKey struct {
+	apikey.Key
+	used atomic.Int64 // unix minute of the last use that has been reported
+}
+
+func newKeyCache(source ports.KeyLookup) *keyCache {
+	return &keyCache{source: source, absent: expirable.NewLRU[string, struct{}](absentMost, nil, absentFor)}
+}
+
+// find returns the key with a prefix. Faults: apikey.ErrNotFound, errNoKeyStore.
+func (c *keyCache) find(ctx context.Context, prefix string) (*cachedKey, error) {
+	if k, ok := c.present.Load(prefix); ok {
+		return k.(*cachedKey), nil
+	}
+	if c.absent.Contains(prefix) {
+		return nil, apikey.ErrNotFound
+	}
+	got, err, _ := c.flight.Do(prefix, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookUpTime) // others wait for it too
+		defer cancel()
+		return c.read(ctx, prefix)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return got.(*cachedKey), nil
+}
+
+func (c *keyCache) read(ctx context.Context, prefix string) (*cachedKey, error) {
+	version := c.version.Load()
+	k, err := c.source.KeyByPrefix(ctx, prefix)
+	switch {
+	case errors.Is(err, apikey.ErrNotFound):
+		c.absent.Add(prefix, struct{}{})
+		if c.version.Load() != version {
+			c.absent.Remove(prefix)
+		}
+		return nil, apikey.ErrNotFound
+	case err != nil:
+		return nil, errNoKeyStore.Because(err)
+	}
+	found := &cachedKey{Key: k}
+	c.present.Store(prefix, found)
+	if c.version.Load() != version { // it may have changed while it was read: serve this call, keep nothing
+		c.present.CompareAndDelete(prefix, found)
+	}
+	return found, nil
+}
+
+// forget drops keys that have changed.
+func (c *keyCache) forget(prefixes []string) {
+	c.version.Add(1)
+	for _, p := range prefixes {
+		c.present.Delete(p)
+		c.absent.Remove(p)
+		c.flight.Forget(p)
+	}
+}
+
+// usedKeys collects the minutes in which keys were used.
+type usedKeys struct {
+	mu   sync.Mutex
+	last map[id.ID]time.Time
+}
+
+// mark notes a use; it takes the lock once a minute for a key.
+func (u *usedKeys) mark(k *cachedKey, now time.Time) {
+	minute := now.Unix() / 60
+	if seen := k.used.Load(); seen == minute || !k.used.CompareAndSwap(seen, minute) {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.last == nil {
+		u.last = map[id.ID]time.Time{}
+	}
+	u.last[k.ID] = now
+}
+
+func (u *usedKeys) take() map[id.ID]time.Time {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	last := u.last
+	u.last = nil
+	return last
+}
+
+// putBack keeps what could not be reported, unless there is newer news.
+func (u *usedKeys) putBack(last map[id.ID]time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.last == nil {
+		u.last = last
+		return
+	}
+	for k, at := range last {
+		if u.last[k].Before(at) {
+			u.last[k] = at
+		}
+	}
+}

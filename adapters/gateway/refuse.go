@@ -1,0 +1,126 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/CalloraOrg/callora-backend/domain/fault"
+	"github.com/CalloraOrg/callora-backend/domain/usage"
+	"github.com/CalloraOrg/callora-backend/domain/vault"
+)
+
+// The gateway's refusals. Messages and codes are part of the API.
+var (
+	errNoKey         = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: missing API key")
+	errMalformedAuth = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: malformed Authorization header")
+	errWrongKey      = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: invalid API key")
+	errRevokedKey    = fault.New(fault.Forbidden, "FORBIDDEN", "Unauthorized: API key has been revoked")
+	errOtherAPI      = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: API key does not grant access to this API")
+	errScope         = fault.New(fault.Forbidden, "INSUFFICIENT_SCOPE", "Forbidden: the API key's scopes do not allow this call")
+	errUnknownAPI    = fault.New(fault.NotFound, "NOT_FOUND", "Not Found: unknown API")
+	errNoEndpoint    = fault.New(fault.NotFound, "NOT_FOUND", "Not Found: the API has no endpoint for this method and path")
+	errTooMany       = fault.New(fault.TooMany, "TOO_MANY_REQUESTS", "Too Many Requests")
+	errTooLarge      = fault.New(fault.TooLarge, "REQUEST_BODY_TOO_LARGE", "Request body too large")
+	errSlowUpstream  = fault.New(fault.UpstreamTimeout, "GATEWAY_TIMEOUT", "Upstream service timed out")
+	errBadUpstream   = fault.New(fault.BadUpstream, "BAD_GATEWAY", "Bad Gateway: upstream unreachable")
+	errBlocked       = fault.New(fault.BadUpstream, "UPSTREAM_TARGET_BLOCKED", "Bad Gateway: the upstream's address is not allowed")
+	errStarting      = fault.New(fault.Unavailable, "SERVICE_UNAVAILABLE", "Service Unavailable: the gateway is starting")
+	errNoKeyStore    = fault.New(fault.Unavailable, "SERVICE_UNAVAILABLE", "Service Unavailable: API keys cannot be checked at present")
+	errInternal      = fault.New(fault.Internal, "INTERNAL_SERVER_ERROR", "Internal server error")
+
+	errLegacyNoKey   = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: missing x-api-key header")
+	errLegacyRevoked = fault.New(fault.Forbidden, "FORBIDDEN", "Forbidden: API key has been revoked")
+	errLegacyPath    = fault.New(fault.NotFound, "NOT_FOUND", "Not Found")
+	errLegacyID      = fault.InvalidFields(fault.Detail{
+		Field: "params.apiId", Message: "apiId must have between 1 and 50 characters", Code: "INVALID_VALUE",
+	})
+	errAddress      = fault.New(fault.Forbidden, "IP_NOT_ALLOWED", "Forbidden: IP address not allowed")
+	errAddressShape = fault.New(fault.Invalid, "INVALID_IP_FORMAT", "Bad Request: invalid client IP format")
+
+	errOnceKey = fault.InvalidFields(fault.Detail{
+		Field: "header.Idempotency-Key", Message: "must be 1 to 255 printable ASCII characters", Code: "INVALID_VALUE",
+	})
+	errOnceRunning  = fault.New(fault.Conflict, "IDEMPOTENCY_IN_PROGRESS", "Request already in progress")
+	errOnceConflict = fault.New(fault.Conflict, "IDEMPOTENCY_CONFLICT", "Idempotency key conflict: payload mismatch")
+	errOnceSpent    = fault.New(fault.Conflict, "IDEMPOTENCY_SPENT",
+		"The answer to this Idempotency-Key was too large to keep, and its free retries are used up")
+)
+
+// reasons name refusals for metrics and logs, by code where the code says enough.
+var reasons = map[*fault.Error]string{
+	errNoKey: "key_missing", errLegacyNoKey: "key_missing", errMalformedAuth: "key_malformed", errWrongKey: "key_invalid",
+	errRevokedKey: "key_revoked", errLegacyRevoked: "key_revoked", errOtherAPI: "key_other_api", errScope: "scope",
+	errUnknownAPI: "api_unknown", errNoEndpoint: "endpoint_unknown", errTooMany: "rate_limit", errTooLarge: "body_too_large",
+	errSlowUpstream: "upstream_timeout", errBadUpstream: "upstream_failed", errBlocked: "upstream_blocked",
+	errStarting: "starting", errNoKeyStore: "key_store", errInternal: "internal", errLegacyPath: "endpoint_unknown",
+	errLegacyID: "bad_request", errAddress: "address", errAddressShape: "address", errOnceKey: "bad_request",
+	errOnceRunning: "idempotency", errOnceConflict: "idempotency", errOnceSpent: "idempotency",
+}
+
+// reasonOf is a bounded name for why a call was refused.
+func reasonOf(f *fault.Error) string {
+	switch {
+	case errors.Is(f, vault.ErrShort):
+		return "balance"
+	case errors.Is(f, usage.ErrNotRecorded):
+		return "metering"
+	case f.Code == "INVALID_PATH":
+		return "path"
+	}
+	for known, reason := range reasons {
+		if errors.Is(f, known) {
+			return reason
+		}
+	}
+	return "other"
+}
+
+type envelope struct {
+	Code      string   `json:"code"`
+	Message   string   `json:"message"`
+	RequestID string   `json:"requestId"`
+	Details   []detail `json:"details,omitempty"`
+}
+
+type detail struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+	Code    string `json:"code"`
+}
+
+// asFault turns an error into what the caller may know of it.
+func asFault(err error) *fault.Error {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f
+	}
+	return errInternal.Because(err)
+}
+
+// refuse ends a call with an error envelope. Nothing of an answer may have been sent.
+func (c *call) refuse(err error) {
+	f := asFault(err)
+	c.status, c.refusal, c.cause = fault.HTTPStatus(f.Kind), reasonOf(f), f.Cause
+	message := f.Message
+	if f.Kind == fault.Internal {
+		message = errInternal.Message
+	}
+	body := envelope{Code: f.Code, Message: message, RequestID: c.requestID}
+	for _, d := range f.Details {
+		body.Details = append(body.Details, detail(d))
+	}
+	text, err := json.Marshal(body)
+	if err != nil { // strings cannot fail to marshal
+		panic(err)
+	}
+	h := c.w.Header()
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(text)+1))
+	h.Set("Cache-Control", "no-store")
+	h.Set(headerCharge, zeroCharge)
+	c.w.WriteHeader(c.status)
+	if c.r.Method != http.MethodHead {
+		_, _ = c.w.Write(append(text, '\n')) // a caller who has left needs no answer
+	}
+}

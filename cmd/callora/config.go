@@ -65,6 +65,7 @@ type GatewayConfig struct {
 	AllowedRanges    []IPPrefix `env:"GATEWAY_IP_ALLOWED_RANGES"`
 	AllowlistEnabled bool       `env:"GATEWAY_IP_ALLOWLIST_ENABLED" envDefault:"true"`
 	Profiling        bool       `env:"GATEWAY_PROFILING_ENABLED" envDefault:"false"`
+	RetentionSeconds int        `env:"IDEMPOTENCY_RETENTION_WINDOW_SECONDS" envDefault:"86400"`
 }
 
 // MeteringConfig sizes leases and batches.

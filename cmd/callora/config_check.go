@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/CalloraOrg/callora-backend/adapters/gateway"
 	"github.com/CalloraOrg/callora-backend/adapters/logging"
 	"github.com/CalloraOrg/callora-backend/app/charging"
 	"github.com/CalloraOrg/callora-backend/domain/vault"
@@ -21,7 +22,7 @@ const (
 )
 
 // check returns what is wrong with values that are well formed each by itself.
-func (c *Config) check(given map[string]string) ConfigError {
+func (c *Config) check(given map[string]string, p purpose) ConfigError {
 	var wrong ConfigError
 	fail := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 
@@ -46,8 +47,13 @@ func (c *Config) check(given map[string]string) ConfigError {
 	if c.Stellar.HorizonEnabled && given["HORIZON_URL"] == "" {
 		fail("HORIZON_URL is missing: HORIZON_ENABLED is true")
 	}
+	if _, err := gateway.NewGuard(c.Gateway.HostAllowlist); err != nil {
+		fail("UPSTREAM_HOST_ALLOWLIST must be hosts separated by commas, such as api.internal,api.internal:8080,10.0.0.7,10.0.0.0/8")
+	}
 	c.checkOrigins(fail)
-	c.checkSecrets(fail)
+	if p == serving {
+		c.checkSecrets(fail)
+	}
 	c.Database.check(given, fail)
 	c.checkNumbers(fail)
 	return wrong
@@ -96,6 +102,7 @@ func (c *Config) checkNumbers(fail func(string, ...any)) {
 	}{
 		{"DB_POOL_MAX", int64(d.PoolMax), 2},
 		{"GATEWAY_RATE_LIMIT_PER_MINUTE", int64(g.RateLimit), 0},
+		{"IDEMPOTENCY_RETENTION_WINDOW_SECONDS", int64(g.RetentionSeconds), 60},
 		{"REST_RATE_LIMIT_MAX_REQUESTS", int64(c.Rest.RateMax), 1},
 		{"METERING_BATCH_MAX", int64(m.BatchMax), 1},
 		{"METERING_QUEUE_MAX", int64(m.QueueMax), 1},

@@ -31,19 +31,28 @@ func (e ConfigError) and(more ConfigError) ConfigError {
 	return e
 }
 
+// purpose is what a command wants the configuration for.
+type purpose bool
+
+// Commands that serve need the secrets; those that only work on the database do not.
+const (
+	serving      purpose = true
+	databaseOnly purpose = false
+)
+
 // LoadConfig reads and checks the environment, with the file .env of the working folder under it.
-func LoadConfig() (*Config, error) {
+func LoadConfig(p purpose) (*Config, error) {
 	environ, err := readDotenv(".env")
 	if err != nil {
 		return nil, err
 	}
 	maps.Copy(environ, env.ToMap(os.Environ()))
-	return ParseConfig(environ)
+	return ParseConfig(environ, p)
 }
 
 // ParseConfig returns the configuration, or a ConfigError with all that is wrong with it. An empty variable counts as
 // unset, so that a line left blank in a file means the default.
-func ParseConfig(environ map[string]string) (*Config, error) {
+func ParseConfig(environ map[string]string, p purpose) (*Config, error) {
 	given := make(map[string]string, len(environ))
 	for k, v := range environ {
 		if v = strings.TrimSpace(v); v != "" {
@@ -61,7 +70,7 @@ func ParseConfig(environ map[string]string) (*Config, error) {
 		mistakes = inWords(err)
 	}
 	c.Origins, c.Gateway.HostAllowlist = trimmed(c.Origins), trimmed(c.Gateway.HostAllowlist)
-	mistakes = mistakes.and(c.check(given))
+	mistakes = mistakes.and(c.check(given, p))
 	if len(mistakes) > 0 {
 		slices.Sort(mistakes)
 		return nil, slices.Compact(mistakes)

@@ -34,7 +34,7 @@ func with(pairs ...string) map[string]string {
 
 func parse(t *testing.T, pairs ...string) *Config {
 	t.Helper()
-	c, err := ParseConfig(with(pairs...))
+	c, err := ParseConfig(with(pairs...), serving)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestEveryMistakeIsReportedAtOnceWithoutAnyValueOfASecret(t *testing.T) {
 		"UPSTREAM_URL": "ftp://x", "SOROBAN_NETWORK": "moonnet", "HORIZON_ENABLED": "yes please", "SOROBAN_RPC_ENABLED": "true",
 		"METERING_SHARDS": "0", "CORS_ALLOWED_ORIGINS": "example.com", "LEASE_TTL_MS": "5", "REST_RATE_LIMIT_MAX_REQUESTS": "-1",
 	}
-	_, err := ParseConfig(environ)
+	_, err := ParseConfig(environ, serving)
 	var mistakes ConfigError
 	if !errors.As(err, &mistakes) {
 		t.Fatalf("got %v", err)
@@ -96,7 +96,7 @@ func TestEveryMistakeIsReportedAtOnceWithoutAnyValueOfASecret(t *testing.T) {
 }
 
 func TestNothingSetNamesAllThatIsRequired(t *testing.T) {
-	_, err := ParseConfig(map[string]string{"JWT_SECRET": " ", "ADMIN_API_KEY": ""})
+	_, err := ParseConfig(map[string]string{"JWT_SECRET": " ", "ADMIN_API_KEY": ""}, serving)
 	var mistakes ConfigError
 	if !errors.As(err, &mistakes) || len(mistakes) != 4 {
 		t.Fatalf("got %v", err)
@@ -108,10 +108,16 @@ func TestNothingSetNamesAllThatIsRequired(t *testing.T) {
 	}
 }
 
+func TestWorkOnTheDatabaseNeedsNoSecrets(t *testing.T) {
+	if _, err := ParseConfig(map[string]string{"DATABASE_URL": "postgres://me@db/callora"}, databaseOnly); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTheDatabaseMayBeNamedInParts(t *testing.T) {
 	environ := with("DB_HOST", "db.internal", "DB_PASSWORD", "p@ss/word")
 	delete(environ, "DATABASE_URL")
-	c, err := ParseConfig(environ)
+	c, err := ParseConfig(environ, serving)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Bounds of the HTTP server. There is no write time-out and no whole-request time-out: the gateway carries streams of any
+// length and sets its own rolling deadlines; REST requests get theirs in front.
+const (
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 64 << 10
+	restTimeout    = time.Minute
+)
+
+// gatewayPrefixes are the paths of calls. They are matched on the path as it was sent: a multiplexer would clean it, and the
+// gateway must see exactly what the caller asked for.
+var gatewayPrefixes = []string{"/v1/call/", "/api/gateway/"}
+
+// front sends a request to the gateway or to the REST API.
+func front(rest, gateway http.Handler, calls *inFlight) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := r.URL.EscapedPath()
+		for _, prefix := range gatewayPrefixes {
+			if strings.HasPrefix(path, prefix) {
+				calls.group.Add(1)
+				defer calls.group.Done()
+				gateway.ServeHTTP(w, r)
+				return
+			}
+		}
+		end, c := time.Now().Add(restTimeout), http.NewResponseController(w)
+		_, _ = c.SetReadDeadline(end), c.SetWriteDeadline(end) // a writer without deadlines is a test's
+		rest.ServeHTTP(w, r)
+	})
+}
+
+// inFlight counts calls, so that the charging writer outlives the last of them: a server that cuts connections does not wait
+// for their handlers, and never waits for a WebSocket's.
+type inFlight struct{ group sync.WaitGroup }
+
+// wait reports whether all calls ended before ctx. No new ones may begin.
+func (f *inFlight) wait(ctx context.Context) bool {
+	none := make(chan struct{})
+	go func() { f.group.Wait(); close(none) }()
+	select {
+	case <-none:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// writerShare is the part of a shutdown's time that is kept for storing charges and giving leases back.
+const writerShare = 4
+
+// beforeWriter is a shutdown's context less the writer's share of the time that is left.
+func beforeWriter(ctx context.Context) context.Context {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return ctx
+	}
+	early, cancel := context.WithDeadline(ctx, end.Add(-time.Until(end)/writerShare))
+	context.AfterFunc(ctx, cancel)
+	return early
+}
+
+// server is the one HTTP server of a process.
+type server struct {
+	http http.Server
+	addr net.Addr // once it is open
+	log  *zap.Logger
+	done chan struct{} // closed when it accepts no more
+}
+
+func makeServer(h http.Handler, log *zap.Logger) (*server, error) {
+	errorLog, err := zap.NewStdLogAt(log, zap.WarnLevel)
+	if err != nil {
+		return nil, err
+	}
+	return &server{log: log, done: make(chan struct{}), http: http.Server{
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: errorLog,
+	}}, nil
+}
+
+// open starts to serve; when it returns, connections are accepted at addr.
+func (s *server) open(ctx context.Context, host string, port int) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return fmt.Errorf("cannot listen on port %d (0 takes any free one): %w", port, err)
+	}
+	s.addr = l.Addr()
+	go func() {
+		defer close(s.done)
+		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("the HTTP server stopped", zap.Error(err))
+		}
+	}()
+	return nil
+}
+
+// stop accepts no more connections and waits for requests under way. What is left when its part of ctx's time
+// is over is cut.
+func (s *server) stop(ctx context.Context) error {
+	err := s.http.Shutdown(beforeWriter(ctx))
+	if err != nil {
+		s.log.Warn("connections were cut at shutdown", zap.Error(err))
+		err = s.http.Close()
+	}
+	<-s.done
+	return err
+}

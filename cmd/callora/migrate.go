@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/CalloraOrg/callora-backend/db"
+)
+
+func migrateCommand() *command {
+	var all, force bool
+	return &command{
+		name:    "migrate",
+		args:    "up|down|status|version",
+		summary: "move the database's schema (up, down), or tell where it is (status, version)",
+		help: `
+  up       apply every migration that is missing
+  down     take the last migration back, with --all every one: tables and what is in them are dropped
+  status   list the migrations
+  version  print the version the schema is at and the one this program needs; exit code 1 when they differ
+
+Needs DATABASE_URL (or the DB_* fields). Safe to run from several machines at once.`,
+		flags: func(f *flag.FlagSet) {
+			f.BoolVar(&all, "all", false, "with down: take every migration back")
+			f.BoolVar(&force, "force", false, "with down: do it even when APP_ENV is production")
+		},
+		run: func(ctx context.Context, c console, args []string) error {
+			if len(args) != 1 {
+				return usageError("needs one of up, down, status, version")
+			}
+			steps := map[string]func(context.Context, io.Writer, *sql.DB) error{
+				"up": migrateUp, "status": migrateStatus, "version": migrateVersion,
+				"down": func(ctx context.Context, w io.Writer, handle *sql.DB) error { return migrateDown(ctx, w, handle, all) },
+			}
+			step, known := steps[args[0]]
+			if !known {
+				return usageError(fmt.Sprintf("does not know %q; it needs one of up, down, status, version", args[0]))
+			}
+			cfg, err := LoadConfig(databaseOnly)
+			if err != nil {
+				return err
+			}
+			if args[0] == "down" && cfg.Production() && !force {
+				return errors.New("APP_ENV is production: down drops tables and what is in them (--force does it all the same)")
+			}
+			handle, err := openDatabase(ctx, cfg)
+			if err != nil {
+				return err
+			}
+			defer handle.Close()
+			return step(ctx, c.out, handle.DB)
+		},
+	}
+}
+
+func migrateUp(ctx context.Context, w io.Writer, handle *sql.DB) error {
+	applied, err := db.Up(ctx, handle)
+	if err != nil {
+		return err
+	}
+	at, _, err := db.Version(ctx, handle)
+	if err == nil {
+		fmt.Fprintf(w, "Applied %d migrations; the schema is at version %d.\n", applied, at)
+	}
+	return err
+}
+
+func migrateDown(ctx context.Context, w io.Writer, handle *sql.DB, all bool) error {
+	undone, err := db.Down(ctx, handle, all)
+	if err != nil {
+		return err
+	}
+	at, _, err := db.Version(ctx, handle)
+	if err == nil {
+		fmt.Fprintf(w, "Took back %d migrations; the schema is at version %d.\n", undone, at)
+	}
+	return err
+}
+
+func migrateStatus(ctx context.Context, w io.Writer, handle *sql.DB) error {
+	steps, err := db.Status(ctx, handle)
+	for _, s := range steps {
+		state := "missing"
+		if s.Applied {
+			state = "applied"
+		}
+		fmt.Fprintf(w, "%s  %s\n", state, s.Name)
+	}
+	return err
+}
+
+func migrateVersion(ctx context.Context, w io.Writer, handle *sql.DB) error {
+	at, want, err := db.Version(ctx, handle)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "The schema is at version %d; this program needs %d.\n", at, want)
+	if at != want {
+		return errSaid
+	}
+	return nil
+}

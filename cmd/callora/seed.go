@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"flag"
+	"fmt"
+
+	"github.com/CalloraOrg/callora-backend/adapters/postgres"
+	"github.com/CalloraOrg/callora-backend/adapters/system"
+	"github.com/CalloraOrg/callora-backend/domain/apikey"
+	"github.com/CalloraOrg/callora-backend/domain/id"
+)
+
+func seedCommand() *command {
+	var force bool
+	var upstream string
+	return &command{
+		name:    "seed",
+		summary: "put the demo's marketplace into a database",
+		help: `
+Writes two developers, three APIs with priced endpoints and one consumer with 100 USDC and an API key into the database of
+DATABASE_URL (or the DB_* fields), whose schema must be up to date. The key is printed once. Safe to repeat: what exists
+stays, the APIs move to --upstream.`,
+		flags: func(f *flag.FlagSet) {
+			f.BoolVar(&force, "force", false, "do it even when APP_ENV is production")
+			f.StringVar(&upstream, "upstream", "http://localhost:4000", "`URL` under which the APIs' upstreams are")
+		},
+		run: func(ctx context.Context, c console, args []string) error {
+			if err := noArguments(args); err != nil {
+				return err
+			}
+			var u WebURL
+			if err := u.UnmarshalText([]byte(upstream)); err != nil {
+				return usageError("--upstream " + err.Error())
+			}
+			cfg, err := LoadConfig(databaseOnly)
+			if err != nil {
+				return err
+			}
+			if cfg.Production() && !force {
+				return fmt.Errorf("APP_ENV is production: demo data does not belong there (--force writes it all the same)")
+			}
+			return seed(ctx, c, cfg, upstream)
+		},
+	}
+}
+
+func seed(ctx context.Context, c console, cfg *Config, upstream string) error {
+	handle, err := openDatabase(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
+	plain, _, _, err := apikey.Generate(rand.Reader)
+	if err != nil {
+		return err
+	}
+	s := market(upstream, cfg.Stellar.Network)
+	s.Keys = []apikey.Key{marketKey(seedKey, plain, system.Now())}
+	fresh, err := postgres.Plant(ctx, handle, s)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "The marketplace is there: %d APIs, %d developers, one consumer (%s).\n", len(s.APIs), len(s.Developers), seedConsumer)
+	if !hasKey(fresh, seedKey) {
+		fmt.Fprintln(c.out, "Its API key was printed when it was made and cannot be shown again.")
+		return nil
+	}
+	fmt.Fprintf(c.out, "Its API key for %q, shown only now:\n%s\n", paidSlug, plain)
+	return nil
+}
+
+func hasKey(keys []id.ID, key id.ID) bool {
+	for _, k := range keys {
+		if k == key {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/jmoiron/sqlx"
+	_ "github.com/lib/pq" // the database under the processes
+
+	"github.com/CalloraOrg/callora-backend/db/dbtest"
+)
+
+// serving is the environment of a server on a database.
+func servingOn(database string, more ...string) map[string]string {
+	environ := map[string]string{
+		"DATABASE_URL": database, "JWT_SECRET": "jwt-secret-0123456789-0123456789-x", "HOST": "127.0.0.1", "PORT": "0",
+		"ADMIN_API_KEY": "admin-secret-0123456789-0123456789", "METRICS_API_KEY": "metrics-secret-0123456789-01234567",
+	}
+	for i := 0; i < len(more); i += 2 {
+		environ[more[i]] = more[i+1]
+	}
+	return environ
+}
+
+func database(t *testing.T, address string) *sqlx.DB {
+	t.Helper()
+	handle, err := sqlx.Connect("postgres", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { handle.Close() })
+	return handle
+}
+
+func TestServeReportsAllMistakesAndEndsWithOne(t *testing.T) {
+	t.Parallel()
+	p := launch(t, map[string]string{"PORT": "http", "JWT_SECRET": "s3cret", "LOG_LEVEL": "loud"}, "serve")
+	code, text := p.exit(t), p.stderr.text()
+	for _, want := range []string{"PORT must be", "JWT_SECRET is too short", "LOG_LEVEL must be", "DATABASE_URL is missing", "ADMIN_API_KEY is missing", "METRICS_API_KEY is missing"} {
+		if !strings.Contains(text, "  - "+want) {
+			t.Errorf("missing: %s", want)
+		}
+	}
+	if code != 1 || p.stdout.text() != "" || strings.Contains(text, "s3cret") {
+		t.Errorf("code %d, %s", code, text)
+	}
+}
+
+func TestServeWithoutADatabaseSaysWhereItLooked(t *testing.T) {
+	t.Parallel()
+	p := launch(t, servingOn("postgres://me:s3cret@127.0.0.1:1/callora"), "serve")
+	if code := p.exit(t); code != 1 || !strings.Contains(p.stderr.text(), "cannot reach the database at 127.0.0.1:1") || strings.Contains(p.stderr.text(), "s3cret") {
+		t.Errorf("code %d, %s", code, p.stderr.text())
+	}
+}
+
+func TestServeRefusesAnOldSchemaAndNamesTheCommand(t *testing.T) {
+	t.Parallel()
+	address := dbtest.Empty(t)
+	p := launch(t, servingOn(address), "serve")
+	if code := p.exit(t); code != 1 || !strings.Contains(p.stderr.text(), "callora migrate up") {
+		t.Fatalf("code %d, %s", code, p.stderr.text())
+	}
+	only := map[string]string{"DATABASE_URL": address}
+	if m := launch(t, only, "migrate", "version"); m.exit(t) != 1 || !strings.Contains(m.stdout.text(), "at version 0") {
+		t.Errorf("version: %s", m.stdout.text())
+	}
+	if m := launch(t, only, "migrate", "up"); m.exit(t) != 0 || !strings.Contains(m.stdout.text(), "Applied ") {
+		t.Errorf("up: %s%s", m.stdout.text(), m.stderr.text())
+	}
+	if m := launch(t, only, "migrate", "status"); m.exit(t) != 0 || strings.Contains(m.stdout.text(), "missing") || !strings.Contains(m.stdout.text(), "applied") {
+		t.Errorf("status: %s", m.stdout.text())
+	}
+	p = launch(t, servingOn(address), "serve")
+	p.listening(t)
+	p.finish(t)
+	if m := launch(t, only, "migrate", "down"); m.exit(t) != 0 || !strings.Contains(m.stdout.text(), "Took back 1 ") {
+		t.Errorf("down: %s%s", m.stdout.text(), m.stderr.text())
+	}
+	if m := launch(t, only, "migrate", "--all", "down"); m.exit(t) != 0 || !strings.Contains(m.stdout.text(), "at version 0") {
+		t.Errorf("down --all: %s%s", m.stdout.text(), m.stderr.text())
+	}
+}
+
+func TestTwoServersOnAnEmptyDatabaseMigrateOnce(t *testing.T) {
+	t.Parallel()
+	address := dbtest.Empty(t)
+	one := launch(t, servingOn(address), "serve", "--migrate")
+	two := launch(t, servingOn(address, "MIGRATE_ON_START", "true"), "serve")
+	for _, p := range []*process{one, two} {
+		if res, body := get(t, p.listening(t)+"/api/health"); res.StatusCode != 200 {
+			t.Errorf("health: %s %s", res.Status, body)
+		}
+	}
+	said := one.stderr.text() + two.stderr.text()
+	if n := strings.Count(said, `"msg":"migrated"`); n != 1 {
+		t.Errorf("%d servers migrated:\n%s", n, said)
+	}
+	one.finish(t)
+	two.finish(t)
+}
+
+// seeded is a database with the marketplace, whose upstreams are at upstream, and the consumer's key.
+func seeded(t *testing.T, upstream string) (address, key string) {
+	t.Helper()
+	address = dbtest.URL(t)
+	environ := map[string]string{"DATABASE_URL": address}
+	p := launch(t, environ, "seed", "--upstream", upstream)
+	if code := p.exit(t); code != 0 {
+		t.Fatalf("seed: code %d, %s", code, p.stderr.text())
+	}
+	lines := strings.Fields(p.stdout.text())
+	again := launch(t, environ, "seed", "--upstream", upstream)
+	if code := again.exit(t); code != 0 || strings.Contains(again.stdout.text(), "ck_live_") {
+		t.Errorf("seeding twice: code %d, %s", code, again.stdout.text())
+	}
+	return address, lines[len(lines)-1]
+}
+
+// gate is an upstream whose answers wait until the test lets them go.
+type gate struct {
+	*httptest.Server
+	arrived, open chan struct{}
+}
+
+func newGate(t *testing.T) *gate {
+	g := &gate{arrived: make(chan struct{}, 100), open: make(chan struct{})}
+	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.arrived <- struct{}{}
+		select {
+		case <-g.open:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(g.Close)
+	return g
+}
+
+// refusedConnection waits until nothing accepts connections at an origin any more.
+func refusedConnection(t *testing.T, origin string) {
+	t.Helper()
+	u, err := url.Parse(origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for ctx.Err() == nil {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+		if err != nil {
+			return
+		}
+		c.Close()
+	}
+	t.Fatal("connections are still accepted")
+}
+
+func TestSIGTERMDrainsACallInFlight(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"durable", "async"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			upstream := newGate(t)
+			address, key := seeded(t, upstream.URL)
+			host := strings.TrimPrefix(upstream.URL, "http://")
+			p := launch(t, servingOn(address, "UPSTREAM_HOST_ALLOWLIST", host, "METERING_MODE", mode, "METERING_ASYNC_FLUSH_MS", "5000"), "serve")
+			origin := p.listening(t)
+			status := make(chan string, 1)
+			go func() {
+				req, err := http.NewRequest(http.MethodGet, origin+"/v1/call/weather/forecast", nil)
+				if err != nil {
+					status <- err.Error()
+					return
+				}
+				req.Header.Set("X-Api-Key", key)
+				res, err := http.DefaultClient.Do(req)
+				if err != nil {
+					status <- err.Error()
+					return
+				}
+				res.Body.Close()
+				status <- res.Status
+			}()
+			<-upstream.arrived
+			p.signal(t, syscall.SIGTERM)
+			refusedConnection(t, origin)
+			close(upstream.open)
+			if got := <-status; got != "200 OK" {
+				t.Errorf("the call in flight got %s", got)
+			}
+			if code := p.exit(t); code != 0 {
+				t.Errorf("ended with code %d", code)
+			}
+			var events, open int
+			handle := database(t, address)
+			if err := handle.Get(&events, `SELECT count(*) FROM usage_events`); err != nil || events != 1 {
+				t.Errorf("%d usage events, %v", events, err)
+			}
+			if err := handle.Get(&open, `SELECT count(*) FROM leases WHERE state = 'open'`); err != nil || open != 0 {
+				t.Errorf("%d leases were kept, %v", open, err)
+			}
+			audit := launch(t, map[string]string{"DATABASE_URL": address}, "audit")
+			if code := audit.exit(t); code != 0 || !strings.Contains(audit.stdout.text(), "invariants hold.") {
+				t.Errorf("audit: code %d\n%s", code, audit.stdout.text())
+			}
+			if _, err := handle.Exec(`UPDATE vaults SET held = held + 1`); err != nil {
+				t.Fatal(err)
+			}
+			audit = launch(t, map[string]string{"DATABASE_URL": address}, "audit")
+			if code := audit.exit(t); code != 1 || !strings.Contains(audit.stdout.text(), "DRIFT") {
+				t.Errorf("audit of a drift: code %d\n%s", code, audit.stdout.text())
+			}
+		})
+	}
+}
+
+func TestACallThatLingersIsCutInTime(t *testing.T) {
+	t.Parallel()
+	upstream := newGate(t)
+	address, key := seeded(t, upstream.URL)
+	p := launch(t, servingOn(address, "UPSTREAM_HOST_ALLOWLIST", strings.TrimPrefix(upstream.URL, "http://"), "SHUTDOWN_TIMEOUT_MS", "2000"), "serve")
+	origin := p.listening(t)
+	hung := make(chan struct{})
+	go func() {
+		defer close(hung)
+		req, _ := http.NewRequest(http.MethodGet, origin+"/v1/call/weather/forecast", nil)
+		req.Header.Set("X-Api-Key", key)
+		if res, err := http.DefaultClient.Do(req); err == nil {
+			res.Body.Close()
+		}
+	}()
+	<-upstream.arrived
+	p.finish(t)
+	<-hung
+	handle := database(t, address)
+	var events, held int
+	if err := handle.Get(&events, `SELECT count(*) FROM usage_events`); err != nil || events != 0 {
+		t.Errorf("%d usage events, %v", events, err)
+	}
+	if err := handle.Get(&held, `SELECT sum(held) FROM vaults`); err != nil || held != 0 {
+		t.Errorf("%d stroops are held, %v", held, err)
+	}
+}
+
+func TestASecondSignalEndsItAtOnce(t *testing.T) {
+	t.Parallel()
+	upstream := newGate(t)
+	address, key := seeded(t, upstream.URL)
+	p := launch(t, servingOn(address, "UPSTREAM_HOST_ALLOWLIST", strings.TrimPrefix(upstream.URL, "http://")), "serve")
+	origin := p.listening(t)
+	go func() {
+		req, _ := http.NewRequest(http.MethodGet, origin+"/v1/call/weather/forecast", nil)
+		req.Header.Set("X-Api-Key", key)
+		if res, err := http.DefaultClient.Do(req); err == nil {
+			res.Body.Close()
+		}
+	}()
+	<-upstream.arrived
+	p.signal(t, syscall.SIGTERM)
+	refusedConnection(t, origin)
+	p.signal(t, syscall.SIGTERM)
+	p.exit(t)
+	if s, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !s.Signaled() {
+		t.Errorf("ended by itself: %v", p.cmd.ProcessState)
+	}
+}
+
+func TestTheHealthCheckOfContainers(t *testing.T) {
+	t.Parallel()
+	p := launch(t, servingOn(dbtest.URL(t)), "serve")
+	u, err := url.Parse(p.listening(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := launch(t, map[string]string{"PORT": u.Port()}, "serve", "--check"); c.exit(t) != 0 {
+		t.Errorf("not healthy: %s", c.stderr.text())
+	}
+	p.finish(t)
+	if c := launch(t, map[string]string{"PORT": u.Port()}, "serve", "--check"); c.exit(t) != 1 {
+		t.Error("healthy when gone")
+	}
+}
+
+func TestADotenvFileIsRead(t *testing.T) {
+	t.Parallel()
+	environ := servingOn(dbtest.URL(t))
+	var text strings.Builder
+	for k, v := range maps.All(environ) {
+		text.WriteString(k + "=" + v + "\n")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/.env", []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := launchIn(t, dir, nil, "serve")
+	p.listening(t)
+	p.finish(t)
+}

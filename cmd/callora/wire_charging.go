@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/fx"
+	"go.uber.org/zap"
+
+	"github.com/CalloraOrg/callora-backend/adapters/metrics"
+	"github.com/CalloraOrg/callora-backend/adapters/postgres"
+	"github.com/CalloraOrg/callora-backend/app/charging"
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/ports"
+)
+
+const (
+	// grantTimeout bounds how long a call waits for a lease.
+	grantTimeout = 3 * time.Second
+	// mostNamed bounds the usage events that one log line names.
+	mostNamed = 50
+)
+
+var chargingModule = fx.Module("charging", fx.Provide(metrics.NewCharging, newTill, newPassList))
+
+func newTill(lc fx.Lifecycle, cfg *Config, log *zap.Logger, m *metrics.Metrics, watch *metrics.Charging,
+	leases *postgres.Leases, journal *postgres.Journal, now ports.Clock, newID ports.NewID) *charging.Till {
+	c := cfg.Metering
+	till := charging.New(charging.Config{
+		Network: cfg.Stellar.Network, Mode: c.Mode,
+		LeaseTTL: c.LeaseTTL.D(), LeaseTarget: c.LeaseTarget.D(), LeaseIdle: c.LeaseIdle.D(), LeaseMaxAge: c.LeaseMaxAge.D(),
+		TendEvery: min(c.LeaseTTL.D()/10, time.Second), GrantTimeout: grantTimeout,
+		BatchMax: c.BatchMax, DurableWait: c.BatchWait.D(), AsyncFlush: c.AsyncFlush.D(), QueueMax: c.QueueMax, Shards: c.Shards,
+		CommitTimeout: c.CommitTimeout.D(),
+		Incident:      func(i charging.Incident) { logIncident(log, i) },
+		ObserveBatch:  watch.ObserveBatch,
+	}, leases, journal, now, newID)
+	m.WatchTill(func() metrics.TillState { return metrics.TillState(till.Stats()) })
+	lc.Append(fx.Hook{
+		OnStart: func(context.Context) error { till.Start(); return nil },
+		OnStop:  till.Drain,
+	})
+	return till
+}
+
+// logIncident writes what an operator must know. It is an error when charges are concerned.
+func logIncident(log *zap.Logger, i charging.Incident) {
+	if len(i.Events) == 0 {
+		log.Warn(i.Message, zap.Error(i.Cause))
+		return
+	}
+	named := i.Events[:min(len(i.Events), mostNamed)]
+	log.Error(i.Message, zap.Error(i.Cause), zap.Int("events", len(i.Events)), zap.Stringers[id.ID]("eventIds", named))
+}

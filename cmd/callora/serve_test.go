@@ -304,3 +304,27 @@ func TestADotenvFileIsRead(t *testing.T) {
 	p.listening(t)
 	p.finish(t)
 }
+
+func TestPassesBookRevenueAndNoteTheUseOfKeys(t *testing.T) {
+	t.Parallel()
+	upstream := newGate(t)
+	close(upstream.open)
+	address, key := seeded(t, upstream.URL)
+	p := launch(t, servingOn(address, "UPSTREAM_HOST_ALLOWLIST", strings.TrimPrefix(upstream.URL, "http://"), "LEASE_TTL_MS", "1000", "LEASE_IDLE_MS", "50",
+		"REVENUE_LEDGER_INDEXER_INTERVAL_MS", "50", "KEY_LAST_USED_INTERVAL_MS", "50", "LOG_LEVEL", "info"), "serve")
+	if res, body := get(t, p.listening(t)+"/v1/call/weather/forecast", "X-Api-Key", key); res.StatusCode != 200 {
+		t.Fatalf("the call: %s %s", res.Status, body)
+	}
+	handle := database(t, address)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for booked := false; !booked; {
+		err := handle.GetContext(ctx, &booked, `SELECT (SELECT count(*) FROM revenue_ledger) = 1
+			AND EXISTS (SELECT FROM api_keys WHERE last_used_at IS NOT NULL) FROM pg_sleep(0.02)`)
+		if err != nil {
+			t.Fatalf("no revenue was booked: %v", err)
+		}
+	}
+	p.stderr.await(t, `"job":"revenue-ledger"`)
+	p.finish(t)
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/fx"
+	"go.uber.org/zap"
+)
+
+func TestTheGatewayGetsItsPathsUntouchedAndRestTheOthers(t *testing.T) {
+	var who, saw string
+	note := func(name string) http.Handler {
+		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { who, saw = name, r.URL.EscapedPath()+"?"+r.URL.RawQuery })
+	}
+	h := front(note("rest"), note("gateway"), &inFlight{})
+	for target, want := range map[string]string{
+		"/v1/call/weather/forecast?city=Quito": "gateway", "/v1/call/weather": "gateway", "/v1/call//a/%2e%2e/b%2Fc;d?": "gateway",
+		"/v1/call/": "gateway", "/api/gateway/x": "gateway", "/v1/call": "rest", "/v1/callx": "rest", "/api/apis": "rest",
+		"/v1/./call/weather": "rest", "/v1/%63all/weather": "rest", "//v1/call/weather": "rest", "/": "rest",
+	} {
+		r := httptest.NewRequest("GET", "http://x"+target, nil)
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		if who != want {
+			t.Errorf("%s went to %s", target, who)
+		}
+		if want == "gateway" && saw != r.URL.EscapedPath()+"?"+r.URL.RawQuery {
+			t.Errorf("%s arrived as %s", target, saw)
+		}
+	}
+}
+
+func TestCallsInFlightAreWaitedForAndNotLongerThanAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls, release := &inFlight{}, make(chan struct{})
+		h := front(http.NotFoundHandler(), http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }), calls)
+		go h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/v1/call/x", nil))
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if calls.wait(ctx) {
+			t.Error("a call in flight was not seen")
+		}
+		close(release)
+		if !calls.wait(t.Context()) {
+			t.Error("the end of a call was not seen")
+		}
+	})
+}
+
+func TestAShutdownKeepsTimeForTheWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		defer cancel()
+		end, _ := beforeWriter(ctx).Deadline()
+		if left := time.Until(end); left != 30*time.Second {
+			t.Errorf("calls may take %v of 40 s", left)
+		}
+		if _, bounded := beforeWriter(t.Context()).Deadline(); bounded {
+			t.Error("a deadline came from nowhere")
+		}
+	})
+}
+
+func TestTheWiringIsComplete(t *testing.T) {
+	if err := fx.ValidateApp(options(parse(t), zap.NewNop(), nil)); err != nil {
+		t.Error(err)
+	}
+}

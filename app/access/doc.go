@@ -1,0 +1,2 @@
+// Package access gives consumers their API keys and takes them back.
+package access

@@ -17,7 +17,7 @@ import (
 // BinEnv names the environment variable that says where PostgreSQL's programs are, before any search.
 const BinEnv = "CALLORA_POSTGRES_BIN"
 
-const oldestMajor = 13 // pg_current_xact_id and gen_random_uuid
+const oldestMajor = 14 // older ones tell times in binary fractions, and are out of support
 
 // places are where packagers put PostgreSQL's programs when they are not on PATH.
 var places = []string{

@@ -41,31 +41,44 @@ CREATE INDEX usage_events_user ON usage_events (user_id, id DESC);
 CREATE INDEX usage_events_lease ON usage_events (lease_id);
 CREATE TABLE usage_events_default PARTITION OF usage_events DEFAULT;
 
--- The first instant of a UUIDv7 range.
+-- The first id of a UUIDv7's millisecond.
 -- +goose StatementBegin
 CREATE FUNCTION uuid7_floor(t timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
-    SELECT rpad(lpad(to_hex((extract(epoch FROM t) * 1000)::bigint), 12, '0'), 32, '0')::uuid
+    SELECT rpad(lpad(to_hex(greatest(floor(extract(epoch FROM t) * 1000), 0)::bigint), 12, '0'), 32, '0')::uuid
 $$;
 -- +goose StatementEnd
 
--- Makes the daily partitions of usage_events from today to `days` ahead; returns how many are new. Safe to repeat and to
--- run from several nodes at once.
+-- Makes the daily partitions of usage_events (days of UTC) from today to `days` ahead; returns how many are new. Safe to
+-- repeat and to run from several nodes at once. Attaching a finished table lets calls be charged meanwhile, which
+-- CREATE TABLE ... PARTITION OF would not. Events that came before their day's partition move into it. It gives up when a
+-- long query stands in its way, as all others would queue behind it: the next pass tries again.
 -- +goose StatementBegin
-CREATE FUNCTION usage_partitions(days int) RETURNS int LANGUAGE plpgsql AS $$
+CREATE FUNCTION usage_partitions(days int, today date DEFAULT (now() AT TIME ZONE 'UTC')::date) RETURNS int LANGUAGE plpgsql
+    SET lock_timeout = '10s' AS $$
 DECLARE
     day date;
     name text;
+    first uuid;
+    next uuid;
     made int := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('callora usage_partitions'));
     FOR i IN 0..days LOOP
-        day := (now() AT TIME ZONE 'UTC')::date + i;
+        day := today + i;
         name := 'usage_events_' || to_char(day, 'YYYYMMDD');
-        IF to_regclass(name) IS NULL THEN
-            EXECUTE format('CREATE TABLE %I PARTITION OF usage_events FOR VALUES FROM (%L) TO (%L)', name,
-                uuid7_floor(day::timestamp AT TIME ZONE 'UTC'), uuid7_floor((day + 1)::timestamp AT TIME ZONE 'UTC'));
-            made := made + 1;
+        CONTINUE WHEN to_regclass(name) IS NOT NULL;
+        first := uuid7_floor(day::timestamp AT TIME ZONE 'UTC');
+        next := uuid7_floor((day + 1)::timestamp AT TIME ZONE 'UTC');
+        EXECUTE format('CREATE TABLE %I (LIKE usage_events INCLUDING ALL)', name);
+        -- Events of today may be under way to the default partition, which would refuse them once today has its own:
+        -- they wait before they are sent there. Other days have no events yet.
+        IF i = 0 THEN
+            LOCK TABLE usage_events IN SHARE ROW EXCLUSIVE MODE;
         END IF;
+        EXECUTE format('WITH early AS (DELETE FROM usage_events_default WHERE id >= %L AND id < %L RETURNING *)
+            INSERT INTO %I SELECT * FROM early', first, next, name);
+        EXECUTE format('ALTER TABLE usage_events ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name, first, next);
+        made := made + 1;
     END LOOP;
     RETURN made;
 END

@@ -50,7 +50,11 @@ func loadDemoState(dir string, newID ports.NewID) (demoState, error) {
 	if text, err = json.MarshalIndent(s, "", "  "); err != nil {
 		return s, err
 	}
-	return s, os.WriteFile(path, append(text, '\n'), 0o600)
+	// renamed into place: a demo that is killed meanwhile must not leave half a file
+	if err := os.WriteFile(path+".new", append(text, '\n'), 0o600); err != nil {
+		return s, err
+	}
+	return s, os.Rename(path+".new", path)
 }
 
 func randomHex() string {

@@ -150,7 +150,7 @@ func TestThePrintedLinesWorkWhenPasted(t *testing.T) {
 	if res, body := get(t, reference); res.StatusCode != 200 || !strings.Contains(body, "openapi") {
 		t.Errorf("the API reference at %s: %s", reference, res.Status)
 	}
-	p.signal(t, os.Interrupt)
+	p.ctrlC(t)
 	if code := p.exit(t); code != 0 {
 		t.Errorf("Ctrl-C ended it with %d", code)
 	}

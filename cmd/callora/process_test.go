@@ -20,12 +20,16 @@ import (
 // patience bounds every wait of these tests; nothing takes that long unless it hangs.
 const patience = 90 * time.Second
 
+// built is the folder of the binary, "" before it was needed.
+var built string
+
 // binary is the program, built once per test process.
 var binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "callora-e2e-")
 	if err != nil {
 		return "", err
 	}
+	built = dir
 	path := filepath.Join(dir, "callora")
 	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
 	if err != nil {
@@ -36,8 +40,8 @@ var binary = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := binary(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	if built != "" {
+		os.RemoveAll(built)
 	}
 	os.Exit(code)
 }
@@ -64,6 +68,7 @@ func launchIn(t *testing.T, dir string, environ map[string]string, args ...strin
 	}
 	p := &process{cmd: exec.Command(path, args...), stdout: newTranscript(), stderr: newTranscript(), ended: make(chan struct{})}
 	p.cmd.Dir = dir
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "CALLORA_POSTGRES_BIN"} {
 		if v, ok := os.LookupEnv(name); ok {
 			p.cmd.Env = append(p.cmd.Env, name+"="+v)
@@ -99,6 +104,14 @@ func launchIn(t *testing.T, dir string, environ map[string]string, args ...strin
 func (p *process) signal(t *testing.T, s os.Signal) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ctrlC signals the process and all its children, as a terminal does.
+func (p *process) ctrlC(t *testing.T) {
+	t.Helper()
+	if err := syscall.Kill(-p.cmd.Process.Pid, syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -13,9 +13,10 @@ type Menu struct {
 	rest     []Endpoint            // AnyPath
 }
 
+// pattern is a path with parameters.
 type pattern struct {
 	segments []string // "" for a parameter
-	endpoint []Endpoint
+	sold     []Endpoint
 }
 
 // NewMenu compiles endpoints.
@@ -36,7 +37,7 @@ func NewMenu(endpoints []Endpoint) *Menu {
 				byKey[key] = at
 				m.patterns = append(m.patterns, pattern{segments: templateSegments(key)})
 			}
-			m.patterns[at].endpoint = append(m.patterns[at].endpoint, e)
+			m.patterns[at].sold = append(m.patterns[at].sold, e)
 		}
 	}
 	slices.SortStableFunc(m.patterns, func(a, b pattern) int { return moreSpecific(a.segments, b.segments) })
@@ -70,22 +71,18 @@ func moreSpecific(a, b []string) int {
 	return 0
 }
 
-// Find returns the endpoint that a call buys: the most specific path that has the method, then a path that takes any
-// method, then the AnyPath endpoint. HEAD is served by GET's endpoint where it has none of its own.
+// Find returns the endpoint that a call buys: of the paths that match and are sold for the method, the most specific one;
+// else the AnyPath endpoint. An endpoint for the very method comes before one for any method, and HEAD is served by GET's
+// endpoint where it has none of its own.
 func (m *Menu) Find(method string, p Path) (*Endpoint, bool) {
-	if e := pick(m.exact["/"+strings.Join(p.segments, "/")], method); len(p.segments) > 0 && e != nil {
+	if e := pick(m.exact[p.key], method); e != nil {
 		return e, true
 	}
-	if len(p.segments) == 0 {
-		if e := pick(m.exact[""], method); e != nil {
-			return e, true
-		}
-	}
 	for i := range m.patterns {
-		if !m.patterns[i].matches(p.segments) {
+		if !m.patterns[i].matches(p.key) {
 			continue
 		}
-		if e := pick(m.patterns[i].endpoint, method); e != nil {
+		if e := pick(m.patterns[i].sold, method); e != nil {
 			return e, true
 		}
 	}
@@ -98,12 +95,15 @@ func (m *Menu) Any(method string) (*Endpoint, bool) {
 	return e, e != nil
 }
 
-func (p *pattern) matches(segments []string) bool {
-	if len(segments) != len(p.segments) {
-		return false
-	}
-	for i, s := range p.segments {
-		if s != "" && s != segments[i] {
+func (p *pattern) matches(key string) bool {
+	rest, ok := strings.CutPrefix(key, "/")
+	for i, want := range p.segments {
+		if !ok {
+			return false
+		}
+		var segment string
+		segment, rest, ok = strings.Cut(rest, "/")
+		if want != "" && want != segment || ok != (i < len(p.segments)-1) {
 			return false
 		}
 	}

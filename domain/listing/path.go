@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/CalloraOrg/callora-backend/domain/fault"
 )
@@ -12,7 +14,8 @@ const maxPath = 2048
 
 // ErrPath is the fault of a call whose path could mean two different things to us and to the upstream.
 var ErrPath = fault.New(fault.Invalid, "INVALID_PATH",
-	`The path must be valid percent-encoded UTF-8, and no segment may hold an encoded or plain slash, backslash, semicolon or control character`)
+	"The path must be valid percent-encoded UTF-8, and no segment may hold a backslash, semicolon or control character, "+
+		"an encoded slash, or a plain # ? (send those encoded)")
 
 // CheckPath judges an endpoint's path: AnyPath, or a template such as /users/{id}/posts. A parameter takes a whole segment;
 // no name is given twice; a template is written as it is called (no query, no encoding, no empty or dot segments).
@@ -72,24 +75,25 @@ func PathKey(path string) string {
 type Path struct {
 	// Escaped is what goes to the upstream: the caller's own segments, less empty and dot segments; it starts with "/".
 	Escaped string
-	// segments are decoded, for matching.
-	segments []string
+	// key is the same decoded and without a final slash, for matching; "" for the root. No segment holds a slash.
+	key string
 }
 
-// CleanPath reads the part of a request's escaped path that follows the API. Dot segments, also encoded ones, are
+// CleanPath reads the part of a request's path that follows the API, as it was sent. Dot segments, also encoded ones, are
 // resolved and cannot leave the root; empty ones are dropped; a final slash stays. Fault: ErrPath, for a segment that
 // servers are known to read in different ways, so that no call can buy one endpoint at the price of another.
-func CleanPath(escaped string) (Path, error) {
-	raw := strings.Split(escaped, "/")
-	kept := make([]string, 0, len(raw))
-	decoded := make([]string, 0, len(raw))
-	final := false // whether the path ends in a folder
-	for _, s := range raw {
+func CleanPath(sent string) (Path, error) {
+	if isClean(sent) {
+		return Path{Escaped: sent, key: strings.TrimSuffix(sent, "/")}, nil
+	}
+	var kept, decoded []string
+	folder := false // whether the path ends in a slash once it is clean
+	for s := range strings.SplitSeq(sent, "/") {
 		plain, err := url.PathUnescape(s)
-		if err != nil || !clean(plain) || strings.ContainsAny(plain, `/\;`) {
+		if err != nil || !clean(plain) || strings.ContainsAny(plain, `/\;`) || strings.ContainsAny(s, "#?") {
 			return Path{}, ErrPath
 		}
-		final = true
+		folder = true
 		switch plain {
 		case "", ".":
 		case "..":
@@ -98,22 +102,46 @@ func CleanPath(escaped string) (Path, error) {
 			}
 		default:
 			kept, decoded = append(kept, s), append(decoded, plain)
-			final = false
+			folder = false
 		}
 	}
-	p := Path{Escaped: "/" + strings.Join(kept, "/"), segments: decoded}
-	if final && len(kept) > 0 {
+	if len(kept) == 0 {
+		return Path{Escaped: "/"}, nil
+	}
+	p := Path{Escaped: "/" + strings.Join(kept, "/"), key: "/" + strings.Join(decoded, "/")}
+	if folder {
 		p.Escaped += "/"
 	}
 	return p, nil
 }
 
-// clean reports whether a text is UTF-8 without control characters.
-func clean(s string) bool {
-	for _, r := range s {
-		if r < ' ' || r == 0x7f || r == '\uFFFD' {
+// isClean reports whether a path is what CleanPath would make of it, and means itself. Most do; it keeps them cheap.
+func isClean(sent string) bool {
+	if sent == "" || sent[0] != '/' {
+		return false
+	}
+	for i := 1; i < len(sent); i++ {
+		switch c := sent[i]; {
+		case c == '/' || c == '.':
+			if sent[i-1] == '/' {
+				return false // an empty segment, or perhaps a dot segment
+			}
+		case !plainByte[c]:
 			return false
 		}
 	}
 	return true
+}
+
+// plainByte are the bytes that no server reads as anything but themselves.
+var plainByte = func() (set [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~!$&'()*+,=:@") {
+		set[c] = true
+	}
+	return set
+}()
+
+// clean reports whether a text is UTF-8 without control characters.
+func clean(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }

@@ -3,6 +3,7 @@
 package ratelimit
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,30 +11,38 @@ import (
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
-const sweepEvery = 4096 // events between two looks for keys at rest
+// sweepAfter is the least number of events between two looks for keys at rest.
+const sweepAfter = 4096
 
 // Limiter implements ports.Limiter. A whole limit may come at once; then events are admitted at the rate of the limit.
 type Limiter struct {
-	now    ports.Clock
-	keys   sync.Map // string -> *cell
-	events atomic.Uint64
+	now     ports.Clock
+	start   time.Time
+	keys    sync.Map // string -> *cell
+	events  atomic.Int64
+	sweepAt atomic.Int64
 }
 
-// cell is a key's theoretical arrival time, in Unix nanoseconds. Below now, the key is at rest.
+// cell is a key's theoretical arrival time, in nanoseconds since the limiter's start. Up to now, the key is at rest.
 type cell struct{ tat atomic.Int64 }
 
+// swept marks a cell that is no longer in the table: whoever still has it must look again.
+const swept = math.MinInt64
+
 // New returns a limiter that remembers nobody.
-func New(now ports.Clock) *Limiter { return &Limiter{now: now} }
+func New(now ports.Clock) *Limiter {
+	l := &Limiter{now: now, start: now()}
+	l.sweepAt.Store(sweepAfter)
+	return l
+}
 
 // Take implements ports.Limiter. A limit or window that is not positive admits nothing.
 func (l *Limiter) Take(key string, limit int, window time.Duration) ports.Decision {
 	if limit <= 0 || window <= 0 {
 		return ports.Decision{RetryAfter: max(window, 0)}
 	}
-	now := l.now().UnixNano()
-	if l.events.Add(1)%sweepEvery == 0 {
-		l.sweep(now)
-	}
+	now := int64(l.now().Sub(l.start)) // by the monotonic clock: setting the clock neither frees nor blocks anybody
+	l.tidy(now)
 	step := max(int64(window)/int64(limit), 1)
 	burst := step * int64(limit)
 	for {
@@ -59,16 +68,22 @@ func (l *Limiter) Take(key string, limit int, window time.Duration) ports.Decisi
 	}
 }
 
-// swept marks a cell that is no longer in the table: whoever still has it must look again.
-const swept = -1
-
-// sweep forgets keys at rest; they are as new.
-func (l *Limiter) sweep(now int64) {
+// tidy forgets keys at rest now and then; they are as good as new. It looks at no more keys than there were events since
+// the last time, so that it costs an event the same whatever the number of keys.
+func (l *Limiter) tidy(now int64) {
+	events, due := l.events.Add(1), l.sweepAt.Load()
+	if events < due || !l.sweepAt.CompareAndSwap(due, math.MaxInt64) {
+		return
+	}
+	left := int64(0)
 	l.keys.Range(func(key, v any) bool {
 		c := v.(*cell)
-		if tat := c.tat.Load(); tat < now && c.tat.CompareAndSwap(tat, swept) {
+		if tat := c.tat.Load(); tat <= now && c.tat.CompareAndSwap(tat, swept) {
 			l.keys.CompareAndDelete(key, v)
+		} else {
+			left++
 		}
 		return true
 	})
+	l.sweepAt.Store(events + max(sweepAfter, left))
 }

@@ -27,6 +27,8 @@ func (c *call) wrapBody() {
 	if c.r.Body == nil || c.r.Body == http.NoBody {
 		return
 	}
+	// an upstream may answer while it still reads; without this the server would first swallow the rest of the body
+	_ = http.NewResponseController(c.w).EnableFullDuplex() // HTTP/2 has it anyway
 	b := &requestBody{ReadCloser: http.MaxBytesReader(c.w, c.r.Body, c.g.cfg.BodyLimit), call: c}
 	if c.once != nil {
 		b.hash = sha256.New()
@@ -39,8 +41,10 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	conn := http.NewResponseController(b.call.w)
 	_ = conn.SetReadDeadline(b.call.g.deps.Now().Add(b.call.g.cfg.ProxyTimeout)) // only test writers have none
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
-		_ = conn.SetReadDeadline(time.Time{}) // the server watches the connection for a hang-up from here on
+	if errors.Is(err, io.EOF) {
+		// From here on the server watches the connection for a hang-up. After any other end the deadline stays: the server
+		// tries to read the rest of the body before it closes, and a caller who stalls would keep it.
+		_ = conn.SetReadDeadline(time.Time{})
 	}
 	b.call.watch.progress()
 	b.mu.Lock()

@@ -18,6 +18,7 @@ CREATE TABLE leases (
 ) WITH (fillfactor = 70); -- used changes with every batch: room for HOT updates
 CREATE INDEX leases_open ON leases (expires_at) WHERE state = 'open';
 CREATE INDEX leases_vault ON leases (vault_id);
+CREATE INDEX leases_vault_open ON leases (vault_id) WHERE state = 'open'; -- balances add these up
 CREATE INDEX leases_to_index ON leases (closed_at) WHERE state = 'closed' AND indexed_at IS NULL;
 
 -- Immutable, one row per call, partitioned by time on the UUIDv7 itself, so that the primary key alone makes a second

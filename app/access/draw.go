@@ -24,7 +24,7 @@ func drawUntilFree(random io.Reader, key *apikey.Key, store func() error) (plain
 			return plain, err
 		}
 	}
-	return "", err
+	return "", fmt.Errorf("%d drawn prefixes in a row were taken", draws) // the random source must be broken
 }
 
 const maxPerMinute = 1_000_000

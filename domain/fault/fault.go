@@ -23,6 +23,8 @@ const (
 	BadUpstream                 // the upstream failed or may not be called
 	UpstreamTimeout             // the upstream was too slow
 	Unavailable                 // a part we need is down; trying again later is right
+	WrongMethod                 // the path has no such method
+	WrongMedia                  // the body is in a form we do not read
 )
 
 // Error is a refusal. Message is for the caller; the wrapped cause is for the log only.

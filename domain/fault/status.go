@@ -13,10 +13,14 @@ func HTTPStatus(k Kind) int {
 		return 403
 	case NotFound:
 		return 404
+	case WrongMethod:
+		return 405
 	case Conflict:
 		return 409
 	case TooLarge:
 		return 413
+	case WrongMedia:
+		return 415
 	case TooMany:
 		return 429
 	case BadUpstream:

@@ -1,0 +1,54 @@
+package api
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/CalloraOrg/callora-backend/ports"
+)
+
+// signedIn lets requests pass whose user is known and within the rate limit. Requests without a user count against their
+// address, so that guessing tokens is limited too.
+func (s *server) signedIn(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x := exchangeOf(r.Context())
+		user, err := s.userOf(r.Header)
+		key := "ip:" + x.clientIP
+		if err == nil {
+			x.actor, key = user, "user:"+user.String()
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		if !s.admit(w, key) {
+			err = errTooMany
+		}
+		if err != nil {
+			writeError(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// admit counts a request and shows the state of its limit in the answer's header.
+func (s *server) admit(w http.ResponseWriter, key string) bool {
+	if s.limiter == nil || s.cfg.RateLimit == 0 {
+		return true
+	}
+	d := s.limiter.Take("rest:"+key, s.cfg.RateLimit, s.cfg.RateWindow)
+	showLimit(w.Header(), d)
+	return d.Allowed
+}
+
+func showLimit(h http.Header, d ports.Decision) {
+	h.Set("X-RateLimit-Limit", strconv.Itoa(d.Limit))
+	h.Set("X-RateLimit-Remaining", strconv.Itoa(max(d.Remaining, 0)))
+	h.Set("X-RateLimit-Reset", strconv.Itoa(seconds(d.Reset)))
+	if !d.Allowed {
+		h.Set("Retry-After", strconv.Itoa(max(seconds(d.RetryAfter), 1)))
+	}
+}
+
+// seconds rounds up: who waits that long is not refused again for being early.
+func seconds(d time.Duration) int { return int(math.Ceil(max(d, 0).Seconds())) }

@@ -1,0 +1,136 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/CalloraOrg/callora-backend/domain/fault"
+)
+
+// unknownRoute is the label of all requests outside the spec, so that callers cannot make up new ones.
+const unknownRoute = "_unknown"
+
+// clientGone is the status under which a request is noted whose caller left before the answer.
+const clientGone = 499
+
+const maxLoggedPath = 512
+
+// observed opens the exchange of a request, guards it against panics and writes its one line in the log.
+func (s *server) observed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := s.now()
+		x := &exchange{requestID: requestIDOf(r.Header, s.newID), clientIP: clientIPOf(r, s.cfg.TrustProxy), route: unknownRoute}
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), exchangeKey{}, x), s.cfg.Timeout)
+		defer cancel()
+		out := &statusWriter{ResponseWriter: w}
+		out.Header().Set("X-Request-Id", x.requestID)
+		inner := r.WithContext(ctx)
+		defer func() { s.note(r, x, out.status, s.now().Sub(start)) }()
+		defer s.recovered(out, inner)
+		next.ServeHTTP(out, inner)
+	})
+}
+
+// recovered answers for a handler that panicked. When its answer has begun, only a broken connection can tell the caller.
+func (s *server) recovered(w *statusWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(p)
+	}
+	s.log.Error("a request panicked", zap.String("requestId", exchangeOf(r.Context()).requestID),
+		zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+	if w.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	clear(w.Header())
+	w.Header().Set("X-Request-Id", exchangeOf(r.Context()).requestID)
+	writeError(w, r, fmt.Errorf("panic: %v", p))
+}
+
+func (s *server) note(r *http.Request, x *exchange, status int, took time.Duration) {
+	if status == 0 {
+		status = http.StatusOK
+	}
+	if r.Context().Err() != nil && status >= http.StatusInternalServerError {
+		status = clientGone
+	}
+	if s.observe != nil {
+		s.observe(r.Method, x.route, groupOf(x.route), status, took)
+	}
+	level := zapcore.InfoLevel
+	switch {
+	case status >= http.StatusInternalServerError:
+		level = zapcore.ErrorLevel
+	case status >= http.StatusBadRequest:
+		level = zapcore.WarnLevel
+	}
+	line := s.log.Check(level, "request completed")
+	if line == nil {
+		return
+	}
+	path := r.URL.EscapedPath()
+	fields := []zap.Field{
+		zap.String("requestId", x.requestID), zap.String("method", r.Method), zap.String("path", path[:min(len(path), maxLoggedPath)]),
+		zap.String("route", x.route), zap.Int("statusCode", status), zap.Float64("durationMs", float64(took.Microseconds())/1000),
+		zap.String("clientIp", x.clientIP),
+	}
+	if !x.actor.IsZero() {
+		fields = append(fields, zap.Stringer("userId", x.actor))
+	}
+	if x.fault != nil {
+		fields = append(fields, zap.String("code", x.fault.Code))
+		if cause := x.fault.Cause; cause != nil && fault.HTTPStatus(x.fault.Kind) >= http.StatusInternalServerError {
+			fields = append(fields, zap.Error(cause))
+		}
+	}
+	line.Write(fields...)
+}
+
+// groups name parts of the API for metrics, by the start of the path.
+var groups = []struct{ prefix, group string }{
+	{"/api/health", "health"}, {"/api/metrics", "metrics"}, {"/api/vault", "vault"}, {"/api/keys", "auth"},
+	{"/api/apis", "apis"}, {"/api/usage", "apis"},
+}
+
+func groupOf(route string) string {
+	for _, g := range groups {
+		if strings.HasPrefix(route, g.prefix) {
+			return g.group
+		}
+	}
+	return "other"
+}
+
+// statusWriter remembers the status of an answer; 0 is none yet.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 && status >= http.StatusOK {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,111 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+
+	"github.com/CalloraOrg/callora-backend/domain/fault"
+)
+
+// validation checks requests against the spec and reports all that is wrong with one. Users have been judged before.
+var validation = &openapi3filter.Options{
+	MultiError: true, AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, SkipSettingDefaults: true, KeepValidatedValue: true,
+}
+
+// valid lets requests pass that are as the spec says.
+func (s *server) valid(op *operation, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if op.route.Operation.RequestBody != nil {
+			if err := s.readBody(w, r); err != nil {
+				writeError(w, r, err)
+				return
+			}
+		}
+		query, details := op.query(r.URL.RawQuery)
+		r.URL.RawQuery = query.Encode() // what is checked below is what the handler reads
+		params := map[string]string{}
+		for _, p := range op.parameters {
+			if p.In == openapi3.ParameterInPath {
+				params[p.Name] = r.PathValue(p.Name)
+			}
+		}
+		err := openapi3filter.ValidateRequest(r.Context(), &openapi3filter.RequestValidationInput{
+			Request: r, PathParams: params, QueryParams: query, Route: op.route, Options: validation,
+		})
+		more, err := detailsOf(err)
+		if details = append(details, more...); err == nil && len(details) > 0 {
+			err = fault.InvalidFields(details...)
+		}
+		if err != nil {
+			writeError(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// readBody takes the whole body in, which is to be small and JSON.
+func (s *server) readBody(w http.ResponseWriter, r *http.Request) error {
+	if r.ContentLength > s.cfg.BodyLimit {
+		return errTooLarge // without reading any of it
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.cfg.BodyLimit))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return errTooLarge
+	}
+	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case err != nil:
+		return fault.InvalidFields(fault.Detail{Field: "body", Message: "ended too early", Code: "INVALID_BODY"}).Because(err)
+	case len(body) > 0 && media != "application/json":
+		return errMedia
+	case len(body) > 0 && !json.Valid(body):
+		return fault.InvalidFields(fault.Detail{Field: "body", Message: "must be one JSON value", Code: "INVALID_BODY"})
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return nil
+}
+
+// query reads the query parameters that the operation knows: an empty one is absent, one that is given twice is refused,
+// and numbers are written with digits alone.
+func (op *operation) query(raw string) (url.Values, []fault.Detail) {
+	given, err := url.ParseQuery(raw)
+	if err != nil {
+		return url.Values{}, []fault.Detail{{Field: "query", Message: "must be percent-encoded name=value pairs joined by &", Code: "INVALID_QUERY"}}
+	}
+	var wrong []fault.Detail
+	known := url.Values{}
+	for _, p := range op.parameters {
+		values := given[p.Name]
+		refuse := func(code, message string) {
+			wrong = append(wrong, fault.Detail{Field: "query." + p.Name, Message: p.Name + " " + message, Code: code})
+		}
+		switch {
+		case p.In != openapi3.ParameterInQuery || len(values) == 0 || (len(values) == 1 && values[0] == ""):
+		case len(values) > 1:
+			refuse("INVALID_VALUE", "must be given once")
+		case p.Schema.Value.Type.Is(openapi3.TypeInteger) && strings.Trim(values[0], "0123456789") != "":
+			refuse("INVALID_VALUE", "must be a non-negative integer")
+		case p.Schema.Value.Type.Is(openapi3.TypeInteger) && tooBig(values[0]):
+			refuse("TOO_BIG", "must be <= 2147483647")
+		default:
+			known.Set(p.Name, values[0])
+		}
+	}
+	return known, wrong
+}
+
+func tooBig(digits string) bool {
+	_, err := strconv.ParseInt(digits, 10, 32)
+	return err != nil
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// patience is how long after its planned end a load may still wait for answers.
+const patience = 30 * time.Second
+
+// load is a number of connections to one place and the requests they send.
+type load struct {
+	addr     string
+	requests []request
+	conns    int
+}
+
+// tally is what came of a load.
+type tally struct {
+	calls     int // answers that were right
+	wrong     int
+	first     error // the first thing that went wrong
+	took      time.Duration
+	latencies []time.Duration // of an arriving load only, sorted
+}
+
+func (t tally) perSecond() float64 { return float64(t.calls) / t.took.Seconds() }
+
+// quantile returns the latency that the share q of the calls did not exceed.
+func (t tally) quantile(q float64) time.Duration {
+	if len(t.latencies) == 0 {
+		return 0
+	}
+	return t.latencies[min(int(q*float64(len(t.latencies))), len(t.latencies)-1)]
+}
+
+// next gives a worker its next request, and the moment it is due (zero: now); false ends the worker.
+type next func(*rand.Rand) (*request, time.Time, bool)
+
+// saturate keeps every connection busy with random requests for a time.
+func (l load) saturate(ctx context.Context, d time.Duration) (tally, error) {
+	var over atomic.Bool
+	return l.drive(ctx, d, func() {
+		time.AfterFunc(d, func() { over.Store(true) })
+	}, func(r *rand.Rand) (*request, time.Time, bool) {
+		return &l.requests[r.IntN(len(l.requests))], time.Time{}, !over.Load()
+	})
+}
+
+// each sends every request once.
+func (l load) each(ctx context.Context) (tally, error) {
+	var sent atomic.Int64
+	return l.drive(ctx, time.Minute, func() {}, func(*rand.Rand) (*request, time.Time, bool) {
+		n := int(sent.Add(1)) - 1
+		if n >= len(l.requests) {
+			return nil, time.Time{}, false
+		}
+		return &l.requests[n], time.Time{}, true
+	})
+}
+
+// arrive sends random requests at a constant rate, whatever the answers do. A call's latency counts from the moment it was
+// due, so that a stall is felt by all calls that it delays (no coordinated omission).
+func (l load) arrive(ctx context.Context, perSecond float64, d time.Duration) (tally, error) {
+	total := int(perSecond * d.Seconds())
+	due := make(chan time.Time, total) // the pace never waits for a worker
+	return l.drive(ctx, d, func() {
+		go func() {
+			defer close(due)
+			pace(ctx, time.Now().Add(10*time.Millisecond), perSecond, total, due)
+		}()
+	}, func(r *rand.Rand) (*request, time.Time, bool) {
+		at, ok := <-due
+		return &l.requests[r.IntN(len(l.requests))], at, ok
+	})
+}
+
+// drive connects, starts the load, and returns when every worker has finished its last call. Any wrong answer is an error.
+func (l load) drive(ctx context.Context, d time.Duration, start func(), more next) (tally, error) {
+	conns := make([]*conn, 0, l.conns)
+	defer func() {
+		for _, c := range conns {
+			_ = c.nc.Close() // it was read to the end of its last answer, or has failed
+		}
+	}()
+	for range l.conns {
+		c, err := dial(l.addr)
+		if err != nil {
+			return tally{}, err
+		}
+		conns = append(conns, c)
+		if err := c.nc.SetDeadline(time.Now().Add(d + patience)); err != nil {
+			return tally{}, err
+		}
+	}
+	defer context.AfterFunc(ctx, func() { // wakes workers that wait for answers
+		for _, c := range conns {
+			_ = c.nc.SetDeadline(time.Unix(1, 0))
+		}
+	})()
+
+	parts := make([]tally, len(conns))
+	var all sync.WaitGroup
+	begin := time.Now()
+	start()
+	for i, c := range conns {
+		all.Go(func() { parts[i] = work(c, rand.New(rand.NewPCG(uint64(begin.UnixNano()), uint64(i))), more) })
+	}
+	all.Wait()
+	sum := gather(parts)
+	sum.took = time.Since(begin)
+	switch {
+	case ctx.Err() != nil:
+		return sum, ctx.Err()
+	case sum.first != nil:
+		return sum, fmt.Errorf("%d of %d calls went wrong, the first: %w", sum.wrong, sum.calls+sum.wrong, sum.first)
+	}
+	return sum, nil
+}
+
+// work is one connection's share. It goes on after an answer that is merely wrong, to count how many are.
+func work(c *conn, r *rand.Rand, more next) (t tally) {
+	for {
+		req, due, ok := more(r)
+		if !ok {
+			return t
+		}
+		switch err := c.call(req); {
+		case err == nil:
+			t.calls++
+			if !due.IsZero() {
+				t.latencies = append(t.latencies, time.Since(due))
+			}
+		default:
+			t.wrong++
+			if t.first == nil {
+				t.first = err
+			}
+			if !errors.Is(err, errWrong) {
+				return t
+			}
+		}
+	}
+}
+
+func gather(parts []tally) (sum tally) {
+	for _, p := range parts {
+		sum.calls += p.calls
+		sum.wrong += p.wrong
+		sum.latencies = append(sum.latencies, p.latencies...)
+		if sum.first == nil {
+			sum.first = p.first
+		}
+	}
+	slices.Sort(sum.latencies)
+	return sum
+}
+
+// pace sends the moments at which calls are due, each when it has come.
+func pace(ctx context.Context, start time.Time, perSecond float64, total int, due chan<- time.Time) {
+	exactly()
+	for n := range total {
+		at := start.Add(time.Duration(float64(n) / perSecond * float64(time.Second)))
+		if wait := time.Until(at); wait > 0 {
+			pause(wait)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		due <- at
+	}
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"fmt"
+	"strconv"
+
+	"github.com/lib/pq"
+
+	"github.com/CalloraOrg/callora-backend/adapters/system"
+	"github.com/CalloraOrg/callora-backend/domain/apikey"
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/money"
+	"github.com/CalloraOrg/callora-backend/domain/vault"
+)
+
+// market is the size of a marketplace. Key number k opens API k of its consumer k, each modulo their numbers.
+type market struct {
+	apis, consumers, keys int
+}
+
+const (
+	developers   = 20
+	priceStroops = 100
+	balance      = int64(1) << 50 // of each vault: nobody runs short here
+	quotePath    = "/quote"
+	network      = vault.Testnet
+)
+
+// plant fills an empty database with a marketplace whose APIs all live at upstream, and returns one paid call for each key.
+func (m market) plant(ctx context.Context, db *sql.DB, upstream string) ([]request, error) {
+	p := planter{ctx: ctx, db: db}
+	sellers := ids(developers)
+	p.run("developers", `
+		WITH u AS (INSERT INTO users (id) SELECT unnest($1::uuid[]))
+		INSERT INTO developers (id, user_id, name) SELECT x, x, 'Developer' FROM unnest($1::uuid[]) x`, sellers)
+
+	apis := ids(m.apis)
+	slugs := make([]string, m.apis)
+	owners := make(pq.StringArray, m.apis)
+	for i := range apis {
+		slugs[i] = "quotes-" + strconv.Itoa(i)
+		owners[i] = sellers[i%developers]
+	}
+	p.run("APIs", `
+		INSERT INTO apis (id, developer_id, slug, name, base_url, category, status)
+		SELECT id, developer, slug, slug, $4, 'finance', 'active' FROM unnest($1::uuid[], $2::uuid[], $3::text[]) a (id, developer, slug)`,
+		apis, owners, pq.Array(slugs), upstream)
+	for _, e := range [][2]string{{"GET", quotePath}, {"GET", "/history/{pair}"}, {"POST", "/orders"}} {
+		p.run("endpoints", `
+			INSERT INTO api_endpoints (id, api_id, method, path, price_stroops)
+			SELECT id, api, $3, $4, $5 FROM unnest($1::uuid[], $2::uuid[]) e (id, api)`,
+			ids(m.apis), apis, e[0], e[1], priceStroops)
+	}
+
+	consumers := ids(m.consumers)
+	p.run("consumers", `
+		WITH u AS (INSERT INTO users (id) SELECT unnest($1::uuid[]))
+		INSERT INTO vaults (id, user_id, network, contract_id, balance_snapshot)
+		SELECT x, x, $2, '', $3 FROM unnest($1::uuid[]) x`, consumers, string(network), balance)
+
+	return m.plantKeys(&p, slugs, apis, consumers)
+}
+
+func (m market) plantKeys(p *planter, slugs []string, apis, consumers pq.StringArray) ([]request, error) {
+	calls := make([]request, m.keys)
+	users, opens, prefixes := make(pq.StringArray, m.keys), make(pq.StringArray, m.keys), make(pq.StringArray, m.keys)
+	hashes := make(pq.ByteaArray, m.keys)
+	charge := money.FromStroops(priceStroops).String()
+	taken := make(map[string]bool, m.keys)
+	for k := range m.keys {
+		plain, prefix, hash, err := apikey.Generate(rand.Reader)
+		for err == nil && taken[prefix] { // of ten thousand, two are alike once in eighty runs
+			plain, prefix, hash, err = apikey.Generate(rand.Reader)
+		}
+		if err != nil {
+			return nil, err
+		}
+		taken[prefix] = true
+		users[k], opens[k] = consumers[k%m.consumers], apis[k%m.apis]
+		prefixes[k], hashes[k] = prefix, hash[:]
+		calls[k] = newRequest("/v1/call/"+slugs[k%m.apis]+quotePath, plain, charge)
+	}
+	p.run("keys", `
+		INSERT INTO api_keys (id, user_id, api_id, prefix, key_hash, scopes)
+		SELECT id, usr, api, prefix, hash, '{*}' FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bytea[])
+			k (id, usr, api, prefix, hash)`, ids(m.keys), users, opens, prefixes, hashes)
+	return calls, p.err
+}
+
+func ids(n int) pq.StringArray {
+	out := make(pq.StringArray, n)
+	for i := range out {
+		out[i] = newID().String()
+	}
+	return out
+}
+
+func newID() id.ID { return system.NewID() }
+
+// planter runs statements until one fails.
+type planter struct {
+	ctx context.Context
+	db  *sql.DB
+	err error
+}
+
+func (p *planter) run(what, statement string, args ...any) {
+	if p.err != nil {
+		return
+	}
+	if _, err := p.db.ExecContext(p.ctx, statement, args...); err != nil {
+		p.err = fmt.Errorf("plant %s: %w", what, err)
+	}
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The parts of a run.
+const (
+	partThroughput = "throughput"
+	partLatency    = "latency"
+	partSpread     = "spread"
+	partWriter     = "writer"
+)
+
+var parts = []string{partThroughput, partLatency, partSpread, partWriter}
+
+type duration = time.Duration
+
+// options is what the command line says.
+type options struct {
+	conns         int
+	rounds        int
+	roundFor      duration
+	warmUp        duration
+	latencyRounds int
+	latencyFor    duration
+	share         float64
+	keys          int
+	writerFor     duration
+	only          []string
+	bareGC        int
+	logLevel      string
+	serveEnv      []string
+	program       string
+	json          bool
+	strict        bool
+}
+
+// hurry is what -quick changes: a run that shows that everything works, not how fast.
+func (o *options) hurry() {
+	o.rounds, o.roundFor, o.warmUp = 2, time.Second, time.Second/2
+	o.latencyRounds, o.latencyFor, o.writerFor = 1, 1500*time.Millisecond, time.Second
+}
+
+func (o options) does(part string) bool { return len(o.only) == 0 || slices.Contains(o.only, part) }
+
+func parse(args []string) (options, error) {
+	var o options
+	var quick bool
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.IntVar(&o.conns, "connections", 64, "keep-alive connections of the load")
+	f.IntVar(&o.rounds, "rounds", 5, "times that the targets are alternated")
+	f.DurationVar(&o.roundFor, "round", 4*time.Second, "how long a target is loaded in a round")
+	f.DurationVar(&o.warmUp, "warmup", 2*time.Second, "how long a target is loaded before it is measured")
+	f.IntVar(&o.latencyRounds, "latency-rounds", 3, "the same for latency")
+	f.DurationVar(&o.latencyFor, "latency-round", 5*time.Second, "the same for latency")
+	f.Float64Var(&o.share, "load", 0.7, "arrivals for latency, as a share of durable's own throughput")
+	f.IntVar(&o.keys, "keys", 10_000, "APIs and keys of the large marketplace")
+	f.DurationVar(&o.writerFor, "writer", 6*time.Second, "how long the batch writer writes")
+	f.Func("only", "parts to run, separated by commas: "+strings.Join(parts, ", ")+" (default: all)", func(s string) error {
+		o.only = strings.Split(s, ",")
+		for _, p := range o.only {
+			if !slices.Contains(parts, p) {
+				return fmt.Errorf("there is no part %q", p)
+			}
+		}
+		return nil
+	})
+	f.BoolVar(&quick, "quick", false, "a short run that shows that everything works; its figures mean little")
+	f.IntVar(&o.bareGC, "bare-gogc", 100, "GOGC of the bare proxy")
+	f.StringVar(&o.logLevel, "log-level", "info", "LOG_LEVEL of the gateway; info writes a line per call, as in production")
+	f.Func("env", "`NAME=VALUE`: a setting of the gateway to try (may be repeated)", func(s string) error {
+		o.serveEnv = append(o.serveEnv, s)
+		return nil
+	})
+	f.StringVar(&o.program, "callora", "", "`FILE`: a callora that is built already (default: build it from these sources)")
+	f.BoolVar(&o.json, "json", false, "print the findings as JSON")
+	f.BoolVar(&o.strict, "strict", false, "exit with 1 when a bar is missed")
+	err := f.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(0)
+	case err != nil:
+		return o, err
+	case f.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	if quick {
+		o.hurry()
+	}
+	if o.conns < 1 || o.rounds < 1 || o.latencyRounds < 1 || o.keys < 1 || o.share <= 0 {
+		return o, errors.New("-connections, -rounds, -latency-rounds, -keys and -load must be above zero")
+	}
+	return o, nil
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+)
+
+// Names of what is measured. async and durable are METERING_MODE.
+const (
+	direct  = "direct"
+	bare    = "bare"
+	async   = "async"
+	durable = "durable"
+)
+
+var modes = []string{async, durable}
+
+// everyday is the marketplace of the throughput and latency runs: several consumers, so that no vault is special.
+var everyday = market{apis: 4, consumers: 16, keys: 16}
+
+// rate is a target's calls per second in each round, and what share of the bare proxy's of the same round that was.
+type rate struct {
+	Target string    `json:"target"`
+	Calls  []float64 `json:"callsPerSecond"`
+	Ratio  []float64 `json:"ofBare"`
+}
+
+// throughput alternates the targets, so that a slower minute of the machine slows all of them.
+func (b *bench) throughput(ctx context.Context, gates map[string]*gateway) ([]rate, error) {
+	rates := []rate{{Target: bare}, {Target: async}, {Target: durable}}
+	if _, err := b.rig.proxied().saturate(ctx, b.opt.warmUp); err != nil {
+		return nil, b.rig.bare.whyFailed(err)
+	}
+	for _, mode := range modes {
+		if _, err := b.saturate(ctx, gates[mode], gates[mode].load(), b.opt.warmUp); err != nil {
+			return nil, err
+		}
+	}
+	for round := range b.opt.rounds {
+		t, err := b.rig.proxied().saturate(ctx, b.opt.roundFor)
+		if err != nil {
+			return nil, b.rig.bare.whyFailed(err)
+		}
+		rates[0].add(t.perSecond(), t.perSecond())
+		for i, mode := range modes {
+			calls, err := b.saturate(ctx, gates[mode], gates[mode].load(), b.opt.roundFor)
+			if err != nil {
+				return nil, err
+			}
+			rates[i+1].add(calls, t.perSecond())
+		}
+		b.say("round %d of %d: bare %.0f, async %.0f, durable %.0f calls/s", round+1, b.opt.rounds,
+			rates[0].Calls[round], rates[1].Calls[round], rates[2].Calls[round])
+	}
+	return rates, nil
+}
+
+func (r *rate) add(calls, bare float64) {
+	r.Calls = append(r.Calls, calls)
+	r.Ratio = append(r.Ratio, calls/bare)
+}
+
+// spread is how much slower calls with many keys of many APIs are than calls with the only key of the only API.
+type spread struct {
+	Mode string    `json:"mode"`
+	One  []float64 `json:"oneKeyCallsPerSecond"`
+	Many []float64 `json:"manyKeysCallsPerSecond"`
+	Cost []float64 `json:"costPercent"`
+}
+
+func (b *bench) spread(ctx context.Context) (found []spread, err error) {
+	many := market{apis: b.opt.keys, consumers: 300, keys: b.opt.keys}
+	for _, mode := range modes {
+		b.say("%s: one API and key against %d", mode, b.opt.keys)
+		small, err := b.start(ctx, "one_"+mode, mode, market{1, 1, 1})
+		if err != nil {
+			return nil, err
+		}
+		large, err := b.start(ctx, "many_"+mode, mode, many)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range []*gateway{small, large} {
+			if _, err := b.saturate(ctx, g, g.load(), b.opt.warmUp); err != nil {
+				return nil, err
+			}
+		}
+		s := spread{Mode: mode}
+		for range b.opt.rounds {
+			one, err := b.saturate(ctx, small, small.load(), b.opt.roundFor)
+			if err != nil {
+				return nil, err
+			}
+			all, err := b.saturate(ctx, large, large.load(), b.opt.roundFor)
+			if err != nil {
+				return nil, err
+			}
+			s.One, s.Many, s.Cost = append(s.One, one), append(s.Many, all), append(s.Cost, 100*(1-all/one))
+		}
+		found = append(found, s)
+		for _, g := range []*gateway{small, large} {
+			if err := b.end(ctx, g); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return found, nil
+}
+
+// saturate loads a gateway, waits until it has finished what that left behind, and returns its calls per second.
+func (b *bench) saturate(ctx context.Context, g *gateway, l load, d duration) (float64, error) {
+	t, err := l.saturate(ctx, d)
+	if err := g.took(t, err); err != nil {
+		return 0, err
+	}
+	return t.perSecond(), g.quiet(ctx)
+}
+
+// start is rig.start, with a word to whoever waits.
+func (b *bench) start(ctx context.Context, name, mode string, m market) (*gateway, error) {
+	b.say("serving %d APIs, %d consumers, %d keys, %s", m.apis, m.consumers, m.keys, mode)
+	g, err := b.rig.start(ctx, name, mode, m)
+	if err != nil {
+		return nil, fmt.Errorf("serve %s: %w", name, err)
+	}
+	return g, nil
+}
+
+// end closes a gateway and keeps its books.
+func (b *bench) end(ctx context.Context, g *gateway) error {
+	done, err := g.close(ctx)
+	if err != nil {
+		return fmt.Errorf("end %s: %w", g.name, err)
+	}
+	b.found.Books = append(b.found.Books, done)
+	return nil
+}

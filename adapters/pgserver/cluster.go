@@ -14,6 +14,9 @@ import (
 func (s *Server) cluster() string { return filepath.Join(s.dir, "cluster") }
 func (s *Server) pwFile() string  { return filepath.Join(s.dir, "password") }
 func (s *Server) logFile() string { return filepath.Join(s.dir, "server.log") }
+func (s *Server) lockFile() string {
+	return filepath.Join(s.cluster(), "postmaster.pid")
+}
 
 // command is one of PostgreSQL's programs, run as the server's user.
 func (s *Server) command(ctx context.Context, name string, args ...string) *exec.Cmd {
@@ -99,7 +102,7 @@ func (s *Server) initialise(ctx context.Context) error {
 
 // endOrphan ends the server that an earlier process left running in the folder. Without one pg_ctl fails, which is as good.
 func (s *Server) endOrphan(ctx context.Context) {
-	if _, err := os.Stat(filepath.Join(s.cluster(), "postmaster.pid")); err == nil {
+	if _, err := os.Stat(s.lockFile()); err == nil {
 		_ = s.command(ctx, "pg_ctl", "stop", "-D", s.cluster(), "-m", "fast", "-t", "30").Run()
 	}
 }

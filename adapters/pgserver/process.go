@@ -2,16 +2,20 @@ package pgserver
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"time"
+)
 
-	_ "github.com/lib/pq" // to see when the server answers
+// Lines of PostgreSQL's lock file.
+const (
+	lockPID   = 0
+	lockState = 7
 )
 
 // process is a server process that is waited for.
@@ -21,7 +25,7 @@ type process struct {
 	err   error
 }
 
-// run starts the server and returns when it answers, or what it said at its end.
+// run starts the server and returns when it is ready, or what it said at its end.
 func (s *Server) run(ctx context.Context) error {
 	args := []string{"-D", s.cluster(), "-p", strconv.Itoa(s.port)}
 	for k, v := range s.settings() {
@@ -50,29 +54,30 @@ func (s *Server) run(ctx context.Context) error {
 	return nil
 }
 
-// ready waits until the server answers.
+// ready waits until the server takes sessions.
 func (s *Server) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	db, err := sql.Open("postgres", s.URL("postgres"))
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		if err = db.PingContext(ctx); err == nil {
-			return nil
-		}
+	for !s.saysReady() {
 		select {
 		case <-tick.C:
 		case <-s.proc.ended:
 			return fmt.Errorf("it ended at once: %w", s.proc.err)
 		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
+			return ctx.Err()
 		}
 	}
+	return nil
+}
+
+// saysReady reads the server's state from its lock file, as pg_ctl does: to ask on the port could be to ask somebody else.
+func (s *Server) saysReady() bool {
+	text, err := os.ReadFile(s.lockFile())
+	lines := strings.Split(string(text), "\n")
+	return err == nil && len(lines) > lockState && lines[lockPID] == strconv.Itoa(s.proc.cmd.Process.Pid) &&
+		strings.TrimSpace(lines[lockState]) == "ready"
 }
 
 func (p *process) wait(log io.Closer) {

@@ -44,7 +44,10 @@ const (
 )
 
 // Start runs a server and returns when it answers.
-func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
+func Start(ctx context.Context, cfg Config) (*Server, error) { return startOn(ctx, cfg, freePort) }
+
+// startOn is Start on ports of choose's choice.
+func startOn(ctx context.Context, cfg Config, choose func() (int, error)) (_ *Server, err error) {
 	bin, err := binaries(ctx, cfg.Log)
 	if err != nil {
 		return nil, err
@@ -67,7 +70,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	for try := 1; ; try++ {
-		if s.port, err = freePort(); err != nil {
+		if s.port, err = choose(); err != nil {
 			return nil, err
 		}
 		err = s.Restart(ctx)

@@ -67,7 +67,7 @@ func (r *rig) environ(url, addr, mode string) []string {
 		"HOST=127.0.0.1", "PORT=" + port, "DATABASE_URL=" + url, "METERING_MODE=" + mode, "LOG_LEVEL=" + r.opt.logLevel,
 		"JWT_SECRET=bench-" + newID().String(), "ADMIN_API_KEY=bench-" + newID().String(), "METRICS_API_KEY=bench-" + newID().String(),
 		"GATEWAY_RATE_LIMIT_PER_MINUTE=0", "UPSTREAM_HOST_ALLOWLIST=" + r.upstream.addr,
-		"LEASE_IDLE_MS=1000", "REVENUE_LEDGER_INDEXER_INTERVAL_MS=1000",
+		"LEASE_IDLE_MS=500", "REVENUE_LEDGER_INDEXER_INTERVAL_MS=500",
 	}
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOMAXPROCS", "GODEBUG"} {
 		if v, ok := os.LookupEnv(name); ok {

@@ -28,6 +28,7 @@ type options struct {
 	rounds        int
 	roundFor      duration
 	warmUp        duration
+	rest          bool // before a target's next load, its last one's work is done
 	latencyRounds int
 	latencyFor    duration
 	share         float64
@@ -44,14 +45,14 @@ type options struct {
 
 // hurry is what -quick changes: a run that shows that everything works, not how fast.
 func (o *options) hurry() {
-	o.rounds, o.roundFor, o.warmUp = 2, time.Second, time.Second/2
-	o.latencyRounds, o.latencyFor, o.writerFor = 1, 1500*time.Millisecond, time.Second
+	o.rounds, o.roundFor, o.warmUp, o.rest = 1, time.Second, time.Second/2, false
+	o.latencyRounds, o.latencyFor, o.writerFor, o.keys = 1, time.Second, time.Second, 2000
 }
 
 func (o options) does(part string) bool { return len(o.only) == 0 || slices.Contains(o.only, part) }
 
 func parse(args []string) (options, error) {
-	var o options
+	o := options{rest: true}
 	var quick bool
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.IntVar(&o.conns, "connections", 64, "keep-alive connections of the load")

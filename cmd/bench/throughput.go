@@ -113,7 +113,15 @@ func (b *bench) saturate(ctx context.Context, g *gateway, l load, d duration) (f
 	if err := g.took(t, err); err != nil {
 		return 0, err
 	}
-	return t.perSecond(), g.quiet(ctx)
+	return t.perSecond(), b.rest(ctx, g)
+}
+
+// rest lets a gateway finish what a load left behind, so that it does not slow the next target down.
+func (b *bench) rest(ctx context.Context, g *gateway) error {
+	if !b.opt.rest {
+		return nil
+	}
+	return g.quiet(ctx)
 }
 
 // start is rig.start, with a word to whoever waits.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"testing"
 	"time"
@@ -145,23 +146,23 @@ func TestTheLegacyGateway(t *testing.T) {
 	call("GET", "/api/gateway/"+id, h.key).want(t, 404, "NOT_FOUND")
 }
 
+// The operator's upstream may be private; an API that names the same address may not.
 func TestTheLegacyGatewayForwardsToTheOperatorsUpstream(t *testing.T) {
 	t.Parallel()
-	h := open(t, echo, allow(), func(c *Config, _ *Deps) {
-		c.LegacyUpstream = &url.URL{Scheme: "http", Host: "placeholder"}
-	})
-	u, _ := url.Parse(h.upstream.URL + "/own/")
-	h.gw.cfg.LegacyUpstream = u
-	guard, err := NewGuard([]string{u.Host})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.gw.proxy.Transport = newEngine(guard, 0)
+	own := httptest.NewServer(http.HandlerFunc(echo))
+	defer own.Close()
+	h := open(t, echo, allow(), func(c *Config, _ *Deps) { c.LegacyUpstream, _ = url.Parse(own.URL + "/own/") })
 	r := h.request("GET", "", nil)
-	r.URL.Path = "/api/gateway/weather"
-	if got := h.do(r); string(got.body) != "GET /own/ " {
+	r.URL.Path, r.URL.RawQuery = "/api/gateway/weather", "a=1"
+	if got := h.do(r); string(got.body) != "GET /own/?a=1 " {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
+	h.wantCharges("0.05")
+	h.api.BaseURL = own.URL
+	h.store.setAPI(h.api)
+	h.store.tell(change(h.api.ID))
+	h.get("/cheap").want(t, 502, "UPSTREAM_TARGET_BLOCKED")
+	h.wantCharges("0.05")
 }
 
 func TestTheLegacyGatewayHoldsItsListOfAddresses(t *testing.T) {

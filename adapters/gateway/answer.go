@@ -78,7 +78,7 @@ func (c *call) cleanHeader(h http.Header) {
 // begin notes that the header of an answer goes out next.
 func (c *call) begin(status int) {
 	c.status = status
-	c.sent = true
+	c.sent, c.out.begun = true, true
 }
 
 // price is the X-Callora-Charge of a call that is charged.
@@ -122,9 +122,9 @@ func (c *call) keep(res *http.Response, body []byte, whole bool) *usage.OnceAnsw
 	if c.once == nil || c.free {
 		return nil
 	}
-	a := &usage.OnceAnswer{Key: c.once.key, BodyHash: c.bodySum(), Status: res.StatusCode, Header: res.Header.Clone(), Kept: whole}
-	if whole {
-		a.Body = bytes.Clone(body)
+	a := &usage.OnceAnswer{Key: c.once.key, BodyHash: c.bodySum(), Status: res.StatusCode, Header: res.Header.Clone()}
+	if whole && len(res.Trailer) == 0 { // trailers have no place in what is kept
+		a.Kept, a.Body = true, append([]byte{}, body...)
 	}
 	return a
 }
@@ -152,15 +152,11 @@ type passing struct {
 }
 
 func (p *passing) Read(b []byte) (int, error) {
+	p.call.watch.progress() // the caller has taken the last piece
 	n, err := p.ReadCloser.Read(b)
-	p.call.moved()
+	p.call.watch.progress()
 	if err != nil && !errors.Is(err, io.EOF) {
 		p.call.cause = err
 	}
 	return n, err
-}
-
-func (p *passing) Close() error {
-	p.call.untimed()
-	return p.ReadCloser.Close()
 }

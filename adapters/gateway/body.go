@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"hash"
 	"io"
@@ -18,6 +19,7 @@ type requestBody struct {
 
 	mu   sync.Mutex
 	hash hash.Hash // nil unless asked for
+	want []byte    // what it must come to; nil: anything
 	err  error     // how reading ended, io.EOF for well
 }
 
@@ -31,7 +33,7 @@ func (c *call) wrapBody() {
 	_ = http.NewResponseController(c.w).EnableFullDuplex() // HTTP/2 has it anyway
 	b := &requestBody{ReadCloser: http.MaxBytesReader(c.w, c.r.Body, c.g.cfg.BodyLimit), call: c}
 	if c.once != nil {
-		b.hash = sha256.New()
+		b.hash, b.want = sha256.New(), c.once.sum
 	}
 	c.body = b
 	c.r.Body = b
@@ -51,6 +53,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	defer b.mu.Unlock()
 	if b.hash != nil {
 		b.hash.Write(p[:n])
+	}
+	if errors.Is(err, io.EOF) && b.want != nil && subtle.ConstantTimeCompare(b.hash.Sum(nil), b.want) != 1 {
+		n, err = 0, errOnceConflict // without its end the upstream has no request
 	}
 	if err != nil && b.err == nil {
 		b.err = err

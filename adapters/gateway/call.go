@@ -18,7 +18,8 @@ import (
 // call is one call on its way through the gateway.
 type call struct {
 	g     *Gateway
-	w     http.ResponseWriter
+	w     http.ResponseWriter // for its header; what is sent goes by out
+	out   out
 	r     *http.Request
 	start time.Time
 
@@ -57,6 +58,9 @@ func callOf(ctx context.Context) *call {
 
 // charge records the call. On an error it is not charged, and no complete answer may be given.
 func (c *call) charge(status int, answer *usage.OnceAnswer) error {
+	if c.free {
+		return nil // it is the same call once more
+	}
 	e := usage.Event{
 		ID: c.event, UserID: c.key.UserID, APIID: c.route.id, EndpointID: c.endpoint.ID, KeyID: c.key.ID, Status: status,
 		Latency: c.upstream, OccurredAt: c.event.Time(), Once: answer,
@@ -82,6 +86,12 @@ func (c *call) release() {
 // clientGone reports whether the caller has left.
 func (c *call) clientGone() bool { return c.r.Context().Err() != nil }
 
+// leave ends a call whose caller has left, or does not send the rest: there is nobody to answer. It does not return.
+func (c *call) leave() {
+	c.status = statusClientGone
+	panic(http.ErrAbortHandler)
+}
+
 // finish ends the call whatever happened to it, and writes its line.
 func (c *call) finish() {
 	if c.watch != nil {
@@ -97,34 +107,35 @@ func (c *call) finish() {
 		c.g.tunnels.remove(c)
 	}
 	if c.g.deps.Observe != nil {
-		route, group := "/v1/call/{api}/{path}", "gateway"
-		if c.legacy {
-			route = "/api/gateway/{apiId}"
-		}
-		c.g.deps.Observe(c.r.Method, route, group, c.status, took)
+		c.g.deps.Observe(c.r.Method, c.template(), "gateway", c.status, took)
 	}
 	c.log(took)
 }
 
+// template is the route of a call as metrics and logs name it.
+func (c *call) template() string {
+	if c.legacy {
+		return LegacyPrefix + "{apiId}"
+	}
+	return CallPrefix + "{api}/{path...}"
+}
+
 func (c *call) log(took time.Duration) {
 	level := zap.InfoLevel
-	switch {
-	case c.status >= 500:
-		level = zap.ErrorLevel
-	case c.status >= 400:
+	if c.refusal != "" && c.status >= 500 {
 		level = zap.WarnLevel
 	}
 	line := c.g.deps.Log.Check(level, "call")
 	if line == nil {
 		return
 	}
-	fields := make([]zap.Field, 0, 14)
+	fields := make([]zap.Field, 0, 16)
 	fields = append(fields,
-		zap.String("requestId", c.requestID), zap.String("method", c.r.Method), zap.Int("statusCode", c.status),
+		zap.String("requestId", c.requestID), zap.String("method", c.r.Method), zap.String("route", c.template()), zap.Int("statusCode", c.status),
 		zap.Float64("durationMs", float64(took.Microseconds())/1000), zap.String("clientIp", c.address()),
 	)
 	if c.route != nil {
-		fields = append(fields, zap.String("api", c.route.slug))
+		fields = append(fields, zap.String("api", c.route.slug), zap.Stringer("apiId", c.route.id))
 	}
 	if c.endpoint != nil {
 		fields = append(fields, zap.String("endpoint", c.endpoint.Method+" "+c.endpoint.Path))
@@ -135,7 +146,7 @@ func (c *call) log(took time.Duration) {
 	if c.upstream > 0 {
 		fields = append(fields, zap.Float64("upstreamMs", float64(c.upstream.Microseconds())/1000))
 	}
-	if c.charged && !c.free {
+	if c.charged {
 		fields = append(fields, zap.Stringer("charge", c.endpoint.Price))
 	}
 	if c.event != (id.ID{}) && c.once != nil {

@@ -19,7 +19,7 @@ type Config struct {
 	ProxyTimeout   time.Duration // to the upstream's response header, then between two pieces of its body
 	BodyLimit      int64         // bytes of a request body
 	RatePerMinute  int           // calls of one key on this node; 0: no limit but the key's own
-	Idempotency    time.Duration // how long the answer to an Idempotency-Key is kept
+	Idempotency    time.Duration // how long the answer to an Idempotency-Key is kept; 0: a day
 	AllowedHosts   []string      // upstream hosts exempt from the ban of private addresses, see Guard
 	LegacyUpstream *url.URL      // where /api/gateway calls go; nil: to the API's base URL
 	LegacyAllow    []netip.Prefix
@@ -51,4 +51,8 @@ type Deps struct {
 	Observe func(method, route, group string, status int, took time.Duration)
 }
 
-const defaultIdle = 512
+// Defaults of Config.
+const (
+	defaultIdle      = 512
+	defaultRetention = 24 * time.Hour
+)

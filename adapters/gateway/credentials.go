@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
@@ -34,28 +35,31 @@ func credential(h http.Header) (key string, err error) {
 	return token, nil
 }
 
-// stripCredentials removes what is meant for us and not for the upstream. An Authorization header beside an X-Api-Key is
-// the upstream's own, unless it holds one of our keys.
+// stripCredentials removes what is meant for us and not for the upstream, what tells of the way here (anybody can write
+// that), and what would make the upstream take the call for another than the one that is priced. An Authorization header
+// beside an X-Api-Key is the upstream's own, unless it holds one of our keys.
 func stripCredentials(out http.Header) {
-	own := strings.TrimSpace(out.Get(headerKey)) == ""
-	_, token, _ := strings.Cut(out.Get("Authorization"), " ")
-	if own || strings.HasPrefix(strings.TrimSpace(token), apikey.Mark) {
-		out.Del("Authorization")
+	if strings.TrimSpace(out.Get(headerKey)) == "" || slices.ContainsFunc(out["Authorization"], holdsKey) {
+		delete(out, "Authorization")
 	}
 	for name := range out {
-		if strings.HasPrefix(name, "X-Callora-") {
+		switch name {
+		case headerKey, "X-User-Id", "X-Admin-Api-Key",
+			"Forwarded", "Forwarded-For", "X-Forwarded", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "Cf-Connecting-Ip",
+			"True-Client-Ip", "X-Aws-Client-Ip",
+			"X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override", "X-Http-Method", "X-Method-Override":
 			delete(out, name)
+		default:
+			if strings.HasPrefix(name, "X-Callora-") || strings.HasPrefix(name, "X-Forwarded-") {
+				delete(out, name)
+			}
 		}
 	}
-	for _, name := range []string{headerKey, "X-User-Id", "X-Admin-Api-Key", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Forwarded",
-		"Forwarded-For", "Cf-Connecting-Ip", "True-Client-Ip", "X-Aws-Client-Ip"} {
-		delete(out, name)
-	}
-	for name := range out {
-		if strings.HasPrefix(name, "X-Forwarded-") {
-			delete(out, name)
-		}
-	}
+}
+
+func holdsKey(authorization string) bool {
+	_, token, _ := strings.Cut(authorization, " ")
+	return strings.HasPrefix(strings.TrimSpace(token), apikey.Mark)
 }
 
 // clientIP is the caller's address: the socket's, or behind a trusted proxy the entry that the proxy itself added, which
@@ -70,5 +74,10 @@ func clientIP(r *http.Request, trustProxy bool) (netip.Addr, bool) {
 		host = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
 	}
 	a, err := netip.ParseAddr(host)
+	if err != nil { // some proxies write the port too
+		var withPort netip.AddrPort
+		withPort, err = netip.ParseAddrPort(host)
+		a = withPort.Addr()
+	}
 	return a.Unmap().WithZone(""), err == nil
 }

@@ -13,55 +13,59 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/CalloraOrg/callora-backend/domain/money"
 	"github.com/CalloraOrg/callora-backend/domain/usage"
 )
 
 // newEngine is the standard transport, tuned for few upstreams with many calls each. It follows no redirect, uses no
-// proxy of the environment, and leaves bodies as they are.
+// proxy of the environment, and leaves bodies as they are. Without a guard it dials every address.
 func newEngine(guard *Guard, idle int) *http.Transport {
 	if idle <= 0 {
 		idle = defaultIdle
 	}
+	dial := (&net.Dialer{Timeout: dialTime}).DialContext
+	if guard != nil {
+		dial = guard.DialContext
+	}
 	return &http.Transport{
-		DialContext: guard.DialContext, DisableCompression: true, MaxIdleConns: 4 * idle, MaxIdleConnsPerHost: idle,
+		DialContext: dial, DisableCompression: true, MaxIdleConns: 4 * idle, MaxIdleConnsPerHost: idle,
 		IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second, ExpectContinueTimeout: time.Second,
 		MaxResponseHeaderBytes: 1 << 20, WriteBufferSize: 4 << 10, ReadBufferSize: 8 << 10,
 	}
 }
 
-func (g *Gateway) newProxy() *httputil.ReverseProxy {
+func newProxy(engine http.RoundTripper, zl *zap.Logger) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Transport: g.cfg.Engine, BufferPool: buffers, Rewrite: rewrite, ModifyResponse: answered, ErrorHandler: failed,
-		ErrorLog: log.New(logWriter{g.deps.Log}, "", 0),
+		Transport: engine, BufferPool: buffers, Rewrite: rewrite, ModifyResponse: answered, ErrorHandler: failed,
+		ErrorLog: log.New(logWriter{zl}, "", 0),
 	}
 }
 
 // serve reserves the price, forwards the call, and charges it on the way back.
 func (c *call) serve() {
-	if c.r.Header.Get(headerOnce) != "" {
+	if _, asked := c.r.Header[headerOnce]; asked {
 		if done := c.claimOnce(); done {
 			return
 		}
 	}
-	price := c.endpoint.Price
-	if c.free {
-		price = money.Amount{}
-	}
-	hold, err := c.g.deps.Till.Reserve(c.r.Context(), c.key.UserID, price)
-	if err != nil {
-		if c.clientGone() {
-			c.status = statusClientGone
+	if !c.free {
+		hold, err := c.g.deps.Till.Reserve(c.r.Context(), c.key.UserID, c.endpoint.Price)
+		if err != nil {
+			if c.clientGone() {
+				c.leave()
+			}
+			c.refuse(err)
 			return
 		}
-		c.refuse(err)
-		return
+		c.hold = hold
 	}
-	c.hold = hold
 	c.watch = newWatchdog(c.r.Context(), c.g.cfg.ProxyTimeout)
 	c.wrapBody()
 	c.upstreamAt = c.g.deps.Now()
-	c.g.proxy.ServeHTTP(c.w, c.r.WithContext(callContext{c.watch.ctx, c}))
+	proxy := c.g.proxy
+	if c.target == c.g.ownAt {
+		proxy = c.g.own
+	}
+	proxy.ServeHTTP(&c.out, c.r.WithContext(callContext{c.watch.ctx, c}))
 }
 
 // callContext carries the call to the proxy's callbacks, in one allocation.
@@ -82,12 +86,13 @@ func (c callContext) Value(key any) any {
 func rewrite(pr *httputil.ProxyRequest) {
 	c := callOf(pr.In.Context())
 	out := pr.Out
-	escaped := c.target.prefix + c.path.Escaped
-	out.URL.Scheme, out.URL.Host, out.Host = c.target.scheme, c.target.host, c.target.host
-	if plain, err := url.PathUnescape(escaped); err == nil { // both parts were checked before
-		out.URL.Path, out.URL.RawPath = plain, escaped
+	// As sent, to the byte: Path would be encoded anew, and the proxy has dropped from the query what Go cannot parse.
+	*out.URL = url.URL{
+		Scheme: c.target.scheme, Host: c.target.host, Opaque: c.target.prefix + c.path.Escaped,
+		RawQuery: pr.In.URL.RawQuery, ForceQuery: pr.In.URL.ForceQuery,
 	}
-	out.URL.RawQuery, out.URL.ForceQuery = pr.In.URL.RawQuery, pr.In.URL.ForceQuery // as sent: the proxy drops what Go cannot parse
+	out.Host = c.target.host
+	out.Trailer = pr.In.Trailer // filled in while the body is read
 	stripCredentials(out.Header)
 	out.Header[headerID] = []string{c.requestID}
 }
@@ -97,13 +102,16 @@ func failed(_ http.ResponseWriter, r *http.Request, err error) {
 	c := callOf(r.Context())
 	c.cause = err
 	switch {
+	case c.sent: // an upgrade that failed after its handshake was charged
+		panic(http.ErrAbortHandler)
+	case c.body != nil && errors.Is(c.body.failure(), errOnceConflict):
+		c.refuse(errOnceConflict)
 	case errors.Is(err, usage.ErrNotRecorded):
 		c.refuse(err)
 	case isTooLarge(err), c.body != nil && isTooLarge(c.body.failure()):
 		c.refuse(errTooLarge)
 	case c.clientGone(), c.body != nil && c.body.failure() != nil:
-		c.status = statusClientGone
-		panic(http.ErrAbortHandler)
+		c.leave()
 	case c.watch.barked() || isTimeout(err):
 		c.g.metrics.upstreamFailed(c, "timeout")
 		c.refuse(errSlowUpstream.Because(err))

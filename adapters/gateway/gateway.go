@@ -18,6 +18,8 @@ type Gateway struct {
 	keys    *keyCache
 	used    usedKeys
 	proxy   *httputil.ReverseProxy
+	own     *httputil.ReverseProxy // to the operator's legacy upstream
+	ownAt   *target                // nil: legacy calls go to the API's own upstream
 	metrics *meters
 	tunnels tunnels
 }
@@ -27,25 +29,33 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if deps.Log == nil {
 		deps.Log = zap.NewNop()
 	}
+	if cfg.Idempotency <= 0 {
+		cfg.Idempotency = defaultRetention
+	}
+	own := cfg.Engine
 	if cfg.Engine == nil {
-		hosts := cfg.AllowedHosts
-		if cfg.LegacyUpstream != nil {
-			hosts = append(hosts[:len(hosts):len(hosts)], cfg.LegacyUpstream.Host) // the operator's own
-		}
-		guard, err := NewGuard(hosts)
+		guard, err := NewGuard(cfg.AllowedHosts)
 		if err != nil {
 			return nil, err
 		}
 		cfg.Engine = newEngine(guard, cfg.MaxIdlePerHost)
+		// What the operator configures may be private. Nobody else may reach it under that name, so it is no exemption.
+		own = newEngine(nil, cfg.MaxIdlePerHost)
 	}
-	g := &Gateway{cfg: cfg, deps: deps, keys: newKeyCache(deps.Keys)}
+	g := &Gateway{cfg: cfg, deps: deps, keys: newKeyCache(deps.Keys, deps.Now)}
 	g.table = table{source: deps.Routes, report: func(err error) { deps.Log.Error("routes", zap.Error(err)) }}
+	if cfg.LegacyUpstream != nil {
+		var err error
+		if g.ownAt, err = newTarget(cfg.LegacyUpstream.String()); err != nil {
+			return nil, err
+		}
+	}
 	m, err := newMeters(deps.Registry, cfg.Profiling)
 	if err != nil {
 		return nil, fmt.Errorf("gateway metrics: %w", err)
 	}
 	g.metrics = m
-	g.proxy = g.newProxy()
+	g.proxy, g.own = newProxy(cfg.Engine, deps.Log), newProxy(own, deps.Log)
 	return g, nil
 }
 

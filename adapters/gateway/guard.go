@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"code.dny.dev/ssrf"
@@ -50,7 +51,7 @@ func NewGuard(allowedHosts []string) (*Guard, error) {
 			return nil, err
 		}
 	}
-	g.dialer = net.Dialer{Timeout: dialTime, Control: g.safe.Safe}
+	g.dialer = net.Dialer{Timeout: dialTime, Control: g.control}
 	g.free = net.Dialer{Timeout: dialTime}
 	return g, nil
 }
@@ -100,6 +101,14 @@ func (g *Guard) DialContext(ctx context.Context, network, address string) (net.C
 		return g.free.DialContext(ctx, network, address)
 	}
 	return g.dialer.DialContext(ctx, network, address)
+}
+
+// control judges the address that is about to be dialled.
+func (g *Guard) control(network, address string, c syscall.RawConn) error {
+	if at, err := netip.ParseAddrPort(address); err == nil && g.exempt.hasAddr(at.Addr()) {
+		return nil
+	}
+	return g.safe.Safe(network, address, c)
 }
 
 // blocked reports whether a dial was refused by the guard.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"runtime/debug"
 	"strings"
 
@@ -23,7 +24,7 @@ const (
 // ServeHTTP serves one call.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	event := g.deps.NewID()
-	c := &call{g: g, w: w, r: r, start: g.deps.Now(), event: event, requestID: event.String()}
+	c := &call{g: g, w: w, out: out{ResponseWriter: w, patience: g.cfg.ProxyTimeout}, r: r, start: g.deps.Now(), event: event, requestID: event.String()}
 	w.Header()[headerID] = []string{c.requestID}
 	g.metrics.inFlight.Inc()
 	defer g.metrics.inFlight.Dec()
@@ -31,7 +32,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer c.recover()
 
 	admit := c.admit
-	if strings.HasPrefix(r.URL.EscapedPath(), LegacyPrefix) {
+	if strings.HasPrefix(sentPath(r.URL), LegacyPrefix) {
 		c.legacy = true
 		admit = c.admitLegacy
 	}
@@ -59,6 +60,14 @@ func (c *call) recover() {
 	panic(http.ErrAbortHandler)
 }
 
+// sentPath is the path as the caller wrote it; EscapedPath would encode anew what it finds unusual.
+func sentPath(u *url.URL) string {
+	if u.RawPath != "" {
+		return u.RawPath
+	}
+	return u.EscapedPath()
+}
+
 // admit does the checks that cost nothing, in the order in which they may tell a stranger something.
 func (c *call) admit() error {
 	if !c.g.table.loaded() {
@@ -71,8 +80,11 @@ func (c *call) admit() error {
 	if err := c.authenticate(plain); err != nil {
 		return err
 	}
-	rest := strings.TrimPrefix(c.r.URL.EscapedPath(), CallPrefix)
-	ref, path, _ := strings.Cut(rest, "/")
+	ref := strings.TrimPrefix(sentPath(c.r.URL), CallPrefix)
+	path := ""
+	if i := strings.IndexByte(ref, '/'); i >= 0 {
+		ref, path = ref[:i], ref[i:]
+	}
 	if c.route = c.g.table.find(ref); c.route == nil {
 		return errUnknownAPI
 	}
@@ -95,7 +107,7 @@ func (c *call) admitLegacy() error {
 	if err := c.fromAllowedAddress(); err != nil {
 		return err
 	}
-	ref, rest, deeper := strings.Cut(strings.TrimPrefix(c.r.URL.EscapedPath(), LegacyPrefix), "/")
+	ref, rest, deeper := strings.Cut(strings.TrimPrefix(sentPath(c.r.URL), LegacyPrefix), "/")
 	if deeper && rest != "" {
 		return errLegacyPath
 	}
@@ -124,8 +136,8 @@ func (c *call) admitLegacy() error {
 	}
 	c.path, _ = listing.CleanPath("")
 	c.target = c.route.target
-	if u := c.g.cfg.LegacyUpstream; u != nil {
-		c.target = &target{scheme: u.Scheme, host: u.Host, prefix: strings.TrimSuffix(u.EscapedPath(), "/")}
+	if c.g.ownAt != nil {
+		c.target = c.g.ownAt
 	}
 	return c.permit()
 }

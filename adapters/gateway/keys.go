@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/expirable"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
@@ -24,8 +24,9 @@ const (
 // keyCache holds the keys that were used, until the change feed says that one has changed.
 type keyCache struct {
 	source  ports.KeyLookup
-	present sync.Map // prefix -> *cachedKey
-	absent  *expirable.LRU[string, struct{}]
+	now     ports.Clock
+	present sync.Map                      // prefix -> *cachedKey
+	absent  *lru.Cache[string, time.Time] // prefix -> until when it is taken for unknown
 	flight  singleflight.Group
 	version atomic.Int64 // grows with each invalidation: what was read before one is not kept
 }
@@ -35,8 +36,12 @@ type cachedKey struct {
 	used atomic.Int64 // unix minute of the last use that has been reported
 }
 
-func newKeyCache(source ports.KeyLookup) *keyCache {
-	return &keyCache{source: source, absent: expirable.NewLRU[string, struct{}](absentMost, nil, absentFor)}
+func newKeyCache(source ports.KeyLookup, now ports.Clock) *keyCache {
+	absent, err := lru.New[string, time.Time](absentMost)
+	if err != nil { // only for a size below 1
+		panic(err)
+	}
+	return &keyCache{source: source, now: now, absent: absent}
 }
 
 // find returns the key with a prefix. Faults: apikey.ErrNotFound, errNoKeyStore.
@@ -44,7 +49,7 @@ func (c *keyCache) find(ctx context.Context, prefix string) (*cachedKey, error) 
 	if k, ok := c.present.Load(prefix); ok {
 		return k.(*cachedKey), nil
 	}
-	if c.absent.Contains(prefix) {
+	if until, ok := c.absent.Get(prefix); ok && c.now().Before(until) {
 		return nil, apikey.ErrNotFound
 	}
 	got, err, _ := c.flight.Do(prefix, func() (any, error) {
@@ -63,7 +68,7 @@ func (c *keyCache) read(ctx context.Context, prefix string) (*cachedKey, error) 
 	k, err := c.source.KeyByPrefix(ctx, prefix)
 	switch {
 	case errors.Is(err, apikey.ErrNotFound):
-		c.absent.Add(prefix, struct{}{})
+		c.absent.Add(prefix, c.now().Add(absentFor))
 		if c.version.Load() != version {
 			c.absent.Remove(prefix)
 		}

@@ -69,7 +69,7 @@ func (m *meters) ended(c *call) {
 	if c.refusal != "" {
 		m.refusals.WithLabelValues(c.refusal).Inc()
 	}
-	if c.charged && !c.free {
+	if c.charged {
 		m.charged.Inc()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -27,7 +28,8 @@ const (
 // onceCall is a call under an Idempotency-Key.
 type onceCall struct {
 	key   string
-	claim id.ID // this call's own; forget gives up no other
+	claim id.ID  // this call's own; forget gives up no other
+	sum   []byte // what the body must hash to; nil: anything
 }
 
 // claimOnce takes the call's Idempotency-Key, and waits for another call that has it. It reports whether the call is done
@@ -47,8 +49,7 @@ func (c *call) claimOnce() (done bool) {
 		state, err := c.g.deps.Once.Claim(c.r.Context(), claim)
 		if err != nil {
 			if c.clientGone() {
-				c.status = statusClientGone
-				return true
+				c.leave()
 			}
 			c.refuse(usage.ErrNotRecorded.Because(err))
 			return true
@@ -73,8 +74,7 @@ func (c *call) claimOnce() (done bool) {
 		}
 		wait(c.r.Context(), pause/2+rand.N(pause/2))
 		if c.clientGone() {
-			c.status = statusClientGone
-			return true
+			c.leave()
 		}
 	}
 }
@@ -87,31 +87,17 @@ func (c *call) run(key string, claim, event id.ID) {
 	c.w.Header()[headerID] = []string{c.requestID}
 }
 
-// replay gives the kept answer again. One that was too large to keep is fetched again, under the same event, so that the
-// journal does not charge it a second time.
+// replay gives the kept answer again. One that was too large to keep is fetched again, without a charge.
 func (c *call) replay(key string, state ports.OnceState) (done bool) {
 	a := state.Answer
-	if !a.Kept {
-		c.free = true
-		c.run(key, c.event, state.Event)
-		return false
+	c.run(key, c.event, state.Event)
+	c.free = true
+	if err := c.expectBody(a.BodyHash, a.Kept); err != nil {
+		c.refuse(err)
+		return true
 	}
-	if len(a.BodyHash) > 0 {
-		sum := sha256.New()
-		if c.r.Body != nil {
-			if _, err := io.Copy(sum, http.MaxBytesReader(c.w, c.r.Body, c.g.cfg.BodyLimit)); err != nil {
-				if isTooLarge(err) {
-					c.refuse(errTooLarge)
-				} else {
-					c.status = statusClientGone
-				}
-				return true
-			}
-		}
-		if subtle.ConstantTimeCompare(sum.Sum(nil), a.BodyHash) != 1 {
-			c.refuse(errOnceConflict)
-			return true
-		}
+	if !a.Kept {
+		return false
 	}
 	h := c.w.Header()
 	for name, values := range a.Header {
@@ -125,11 +111,40 @@ func (c *call) replay(key string, state ports.OnceState) (done bool) {
 		h.Set("Content-Length", strconv.Itoa(len(a.Body)))
 	}
 	c.begin(a.Status)
-	c.w.WriteHeader(a.Status)
+	c.out.WriteHeader(a.Status)
 	if c.r.Method != http.MethodHead {
-		_, _ = c.w.Write(a.Body) // a caller who has left needs no answer
+		_, _ = c.out.Write(a.Body) // a caller who has left needs no answer
 	}
 	return true
+}
+
+// expectBody holds a retry to the body of the first call, as far as that is known. With all, the body is read here; without,
+// it is compared while it passes to the upstream, which does not get the end of another one.
+func (c *call) expectBody(sum []byte, all bool) error {
+	c.once.sum = sum
+	if sum == nil {
+		return nil
+	}
+	if c.r.Body == nil || c.r.Body == http.NoBody {
+		if subtle.ConstantTimeCompare(sum, emptySum) != 1 {
+			return errOnceConflict
+		}
+		return nil
+	}
+	if !all {
+		return nil
+	}
+	c.wrapBody()
+	_, err := io.Copy(io.Discard, c.body)
+	switch {
+	case isTooLarge(err):
+		return errTooLarge
+	case errors.Is(err, errOnceConflict):
+		return errOnceConflict
+	case err != nil:
+		c.leave()
+	}
+	return nil
 }
 
 // forget gives the key up after a call that was not charged.

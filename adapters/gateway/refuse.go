@@ -98,8 +98,10 @@ func asFault(err error) *fault.Error {
 	return errInternal.Because(err)
 }
 
-// refuse ends a call with an error envelope. Nothing of an answer may have been sent.
+// refuse ends a call with an error envelope, its money and its Idempotency-Key free again: a caller who knows of the
+// refusal may retry at once. Nothing of an answer may have been sent.
 func (c *call) refuse(err error) {
+	c.release()
 	f := asFault(err)
 	c.status, c.refusal, c.cause = fault.HTTPStatus(f.Kind), reasonOf(f), f.Cause
 	message := f.Message
@@ -119,8 +121,9 @@ func (c *call) refuse(err error) {
 	h.Set("Content-Length", strconv.Itoa(len(text)+1))
 	h.Set("Cache-Control", "no-store")
 	h.Set(headerCharge, zeroCharge)
-	c.w.WriteHeader(c.status)
+	c.begin(c.status)
+	c.out.WriteHeader(c.status)
 	if c.r.Method != http.MethodHead {
-		_, _ = c.w.Write(append(text, '\n')) // a caller who has left needs no answer
+		_, _ = c.out.Write(append(text, '\n')) // a caller who has left needs no answer
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"time"
 )
 
 // keepMost is the size up to which an answer is kept for an Idempotency-Key.
@@ -17,6 +16,9 @@ func (c *call) answerStream(res *http.Response) {
 	s := &stream{ReadCloser: res.Body, call: c, res: res, left: res.ContentLength}
 	s.keeping = c.once != nil && !c.free
 	res.Body = s
+	if s.left < 0 && !c.r.ProtoAtLeast(1, 1) {
+		res.Body = &lastByte{ReadCloser: s}
+	}
 	c.begin(res.StatusCode)
 }
 
@@ -34,8 +36,9 @@ type stream struct {
 var errEndsUncharged = errors.New("the end of the answer is withheld: it could not be charged")
 
 func (s *stream) Read(p []byte) (int, error) {
+	s.call.watch.progress() // the caller has taken the last piece
 	n, err := s.ReadCloser.Read(p)
-	s.call.moved()
+	s.call.watch.progress()
 	s.keep(p[:n])
 	if s.left > 0 {
 		s.left -= int64(n)
@@ -69,7 +72,6 @@ func (s *stream) Close() error {
 	if !s.settled {
 		_ = s.settle(false)
 	}
-	s.call.untimed()
 	return s.ReadCloser.Close()
 }
 
@@ -99,11 +101,31 @@ func (s *stream) keep(p []byte) {
 	s.kept = append(s.kept, p...)
 }
 
-// untimed lifts the write deadline, which would outlive the call on its connection.
-func (c *call) untimed() { _ = http.NewResponseController(c.w).SetWriteDeadline(time.Time{}) }
+// lastByte holds the last byte of what has come back until more comes or the end is there. For a caller who speaks HTTP/1.0
+// an answer of unknown length ends with the connection, so that nothing but a missing byte tells it from a broken one.
+type lastByte struct {
+	io.ReadCloser
+	held byte
+	has  bool
+}
 
-// moved notes progress of an answer, and gives the caller the same time again to take what comes next.
-func (c *call) moved() {
-	c.watch.progress()
-	_ = http.NewResponseController(c.w).SetWriteDeadline(c.g.deps.Now().Add(c.g.cfg.ProxyTimeout))
+func (l *lastByte) Read(p []byte) (n int, err error) {
+	if len(p) < 2 {
+		return 0, io.ErrShortBuffer
+	}
+	if l.has {
+		p[0] = l.held
+		n, err = l.ReadCloser.Read(p[1:])
+		n++
+	} else {
+		n, err = l.ReadCloser.Read(p)
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		l.has = false
+	case n > 0:
+		n--
+		l.held, l.has = p[n], true
+	}
+	return n, err
 }

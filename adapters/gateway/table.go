@@ -34,7 +34,11 @@ func newTarget(base string) (*target, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("upstream %q is not an http or https URL", base)
 	}
-	return &target{scheme: u.Scheme, host: u.Host, prefix: strings.TrimSuffix(u.EscapedPath(), "/")}, nil
+	t := &target{scheme: u.Scheme, host: u.Host}
+	if path := strings.Trim(u.EscapedPath(), "/"); path != "" {
+		t.prefix = "/" + path
+	}
+	return t, nil
 }
 
 // table finds a route by slug or id. Readers take a snapshot; a change copies the map, which for ten thousand APIs takes
@@ -81,11 +85,13 @@ func (t *table) reload(ctx context.Context, apis []id.ID) error {
 		return nil // the first load is still to come, and reads everything
 	}
 	next := maps.Clone(*m)
-	for _, u := range apis {
+	for _, u := range apis { // all go before any comes: one may have taken another's slug
 		if old := next[u.String()]; old != nil {
 			delete(next, old.slug)
 			delete(next, u.String())
 		}
+	}
+	for _, u := range apis {
 		a, err := t.source.API(ctx, u)
 		switch {
 		case errors.Is(err, listing.ErrNotFound):

@@ -2,14 +2,18 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 )
 
 // answerTunnel charges an upgraded connection (WebSocket) at its handshake: afterwards it is out of our hands.
 func (c *call) answerTunnel(res *http.Response) error {
+	if asked, got := res.Request.Header.Get("Upgrade"), res.Header.Get("Upgrade"); asked == "" || !strings.EqualFold(asked, got) {
+		return fmt.Errorf("the upstream switched to the protocol %q when %q was asked for", got, asked) // the proxy would refuse it after the charge
+	}
 	if err := c.charge(res.StatusCode, nil); err != nil {
-		_ = res.Body.Close()
 		return err
 	}
 	res.Header[headerCharge] = c.price()

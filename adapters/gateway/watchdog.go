@@ -25,9 +25,9 @@ func newWatchdog(parent context.Context, patience time.Duration) *watchdog {
 	return w
 }
 
-// progress starts the wait anew.
+// progress starts the wait anew. A call that nobody watches yet may make progress too.
 func (w *watchdog) progress() {
-	if w.timer.Stop() { // when it has already barked, it has
+	if w != nil && w.timer.Stop() { // when it has already barked, it has
 		w.timer.Reset(w.patience)
 	}
 }

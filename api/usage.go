@@ -61,11 +61,12 @@ func usageInput(user id.ID, p gen.GetUsageParams) (metering.GetUsageInput, error
 	return in, nil
 }
 
-// moment reads a time or a date, within the years that a UUIDv7 can tell.
+// moment reads a time or a date, within the years that a UUIDv7 and an RFC 3339 time can tell. The zone counts: the last
+// evening of 9999 in New York is in the year 10000.
 func moment(text string) (time.Time, bool) {
 	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
 		if t, err := time.Parse(layout, text); err == nil {
-			return t, t.Year() >= 1970
+			return t.UTC(), t.UTC().Year() >= 1970 && t.UTC().Year() <= 9999
 		}
 	}
 	return time.Time{}, false

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -77,10 +78,10 @@ func (s *server) readBody(w http.ResponseWriter, r *http.Request) error {
 }
 
 // query reads the query parameters that the operation knows: an empty one is absent, one that is given twice is refused,
-// and numbers are written with digits alone.
+// and numbers are written with digits alone. An operation that knows none does not mind what is there.
 func (op *operation) query(raw string) (url.Values, []fault.Detail) {
 	given, err := url.ParseQuery(raw)
-	if err != nil {
+	if err != nil && slices.ContainsFunc(op.parameters, func(p *openapi3.Parameter) bool { return p.In == openapi3.ParameterInQuery }) {
 		return url.Values{}, []fault.Detail{{Field: "query", Message: "must be percent-encoded name=value pairs joined by &", Code: "INVALID_QUERY"}}
 	}
 	var wrong []fault.Detail

@@ -100,7 +100,7 @@ func TestScopes(t *testing.T) {
 	}
 	for scope, want := range map[string]bool{
 		"*": true, "read": true, "write": true, "GET:/a": true, "*:*": true, "PATCH:*": true, "": false, "admin": false, "TRACE:/a": false,
-		"get:/a": false, "GET:a": false, "GET:": false, "GET:/" + strings.Repeat("a", 600): false,
+		"get:/a": false, "GET:a": false, "GET:": false, "GET:/a\x00": false, "GET:/\xff": false, "GET:/" + strings.Repeat("a", 600): false,
 	} {
 		if ValidScope(scope) != want {
 			t.Errorf("scope %.20q valid: %v", scope, !want)

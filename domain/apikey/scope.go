@@ -1,6 +1,10 @@
 package apikey
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
 
 // AllScopes is the scope that opens every endpoint, and the default.
 const AllScopes = "*"
@@ -16,7 +20,7 @@ func ValidScope(s string) bool {
 		return true
 	}
 	method, path, ok := strings.Cut(s, ":")
-	if !ok || len(s) > 512 {
+	if !ok || len(s) > 512 || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) {
 		return false
 	}
 	return (method == "*" || methods[method]) && (path == "*" || strings.HasPrefix(path, "/"))

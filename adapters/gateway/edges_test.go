@@ -1,0 +1,257 @@
+package gateway
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/CalloraOrg/callora-backend/domain/listing"
+	"github.com/CalloraOrg/callora-backend/domain/money"
+)
+
+// The proxy clears the header after an interim answer; what we and outer layers have set is not the interim answer's.
+func TestAnInterimAnswerTakesNothingFromTheAnswer(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(w http.ResponseWriter, _ *http.Request) {
+		for _, link := range []string{"</a.css>", "</b.css>"} {
+			w.Header().Set("Link", link)
+			w.WriteHeader(http.StatusEarlyHints)
+		}
+		w.Header().Del("Link")
+	}, func(c *Config, _ *Deps) { c.RatePerMinute = 100 })
+	outer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Outer", "1")
+		h.gw.ServeHTTP(w, r)
+	}))
+	defer outer.Close()
+	var links []string
+	r := h.request("GET", "/cheap", nil)
+	r.URL.Host = strings.TrimPrefix(outer.URL, "http://")
+	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{Got1xxResponse: func(_ int, got textproto.MIMEHeader) error {
+		links = append(links, got.Get("Link"))
+		if len(got) != 1 {
+			t.Errorf("interim header %v", got)
+		}
+		return nil
+	}}))
+	got := h.do(r)
+	if !slices.Equal(links, []string{"</a.css>", "</b.css>"}) || got.Header.Get("Link") != "" {
+		t.Errorf("interim links %v, then %v", links, got.Header)
+	}
+	if got.Header.Get("X-Request-Id") == "" || got.Header.Get("X-Ratelimit-Limit") != "100" || got.Header.Get("X-Outer") != "1" {
+		t.Errorf("header %v", got.Header)
+	}
+}
+
+func TestADeadlineOfAnEarlierRequestDoesNotCutAnAnswer(t *testing.T) {
+	t.Parallel()
+	h := open(t, echo)
+	outer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(-time.Second)) // as the REST API leaves one, much later
+		h.gw.ServeHTTP(w, r)
+	}))
+	defer outer.Close()
+	for _, path := range []string{"/cheap", "/cheap;"} { // an answer, and a refusal
+		r := h.request("GET", path, nil)
+		r.URL.Host = strings.TrimPrefix(outer.URL, "http://")
+		if got := h.do(r); got.err != nil || len(got.body) == 0 {
+			t.Errorf("%s: %d %q, %v", path, got.StatusCode, got.body, got.err)
+		}
+	}
+}
+
+func TestOddBytesOfAPathAreForwardedAsWritten(t *testing.T) {
+	t.Parallel()
+	h := open(t, echo)
+	for _, path := range []string{`/items/a|b^"<>{}`, "/items/caf\u00e9", "/items/%C3%A9%7c|", "/items/[1]"} {
+		_, in := h.raw("GET /v1/call/weather" + path + "?q=\u00e9|%zz HTTP/1.0\r\nX-Api-Key: " + h.key + "\r\n\r\n")
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, _ := io.ReadAll(res.Body); string(body) != "GET /base"+path+"?q=\u00e9|%zz " || res.Header.Get("X-Callora-Charge") != "0.0200000" {
+			t.Errorf("%s is forwarded as %s for %s", path, body, res.Header.Get("X-Callora-Charge"))
+		}
+	}
+}
+
+func TestHeadersThatWouldMakeItAnotherCallAreDropped(t *testing.T) {
+	t.Parallel()
+	var got http.Header
+	h := open(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header })
+	r := h.request("GET", "/cheap", nil)
+	for _, name := range []string{"X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override", "X-Method-Override", "X-Client-Ip", "X-Forwarded-Port"} {
+		r.Header.Set(name, "/expensive")
+	}
+	r.Header["Authorization"] = []string{"Basic dTpw", "Bearer " + h.key}
+	h.do(r).want(t, 200, "")
+	delete(got, "User-Agent")
+	if len(got) != 1 || got.Get("X-Request-Id") == "" {
+		t.Errorf("the upstream got %v", got)
+	}
+}
+
+func TestTrailersOfARequestPass(t *testing.T) {
+	t.Parallel()
+	var got http.Header
+	h := open(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		got = r.Trailer
+	})
+	_, in := h.raw("POST /v1/call/weather/cheap HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.key +
+		"\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-Sum: 7\r\n\r\n")
+	if res, err := http.ReadResponse(in, nil); err != nil || res.StatusCode != 200 || got.Get("X-Sum") != "7" {
+		t.Errorf("%v, %v, trailer %v", res, err, got)
+	}
+}
+
+func TestAnUpgradeNobodyAskedForIsNotCharged(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n")
+		_ = conn.Close()
+	})
+	h.get("/cheap").want(t, 502, "BAD_GATEWAY")
+	r := h.request("GET", "/cheap", nil)
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "websocket")
+	h.do(r).want(t, 502, "BAD_GATEWAY")
+	h.wantCharges()
+}
+
+// For a caller of HTTP/1.0 the connection's end is the answer's end: the last byte must wait for the charge.
+func TestAnUnchargedAnswerIsNotCompleteForHTTP10(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(w http.ResponseWriter, _ *http.Request) {
+		for _, piece := range []string{"one ", "", "two ", "three"} {
+			fmt.Fprint(w, piece)
+			w.(http.Flusher).Flush()
+		}
+	})
+	read := func() string {
+		_, in := h.raw("GET /v1/call/weather/cheap HTTP/1.0\r\nX-Api-Key: " + h.key + "\r\n\r\n")
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		return string(body)
+	}
+	if got := read(); got != "one two three" {
+		t.Errorf("got %q", got)
+	}
+	h.till.set(func(f *fakeTill) { f.refuse = errAway })
+	if got := read(); !strings.HasPrefix("one two thre", got) {
+		t.Errorf("without a charge: %q", got)
+	}
+	h.wantCharges("0.01")
+}
+
+func TestAPIsMayTradeTheirSlugs(t *testing.T) {
+	t.Parallel()
+	h := open(t, echo)
+	other := listing.API{ID: newID(), Slug: "other", BaseURL: h.upstream.URL + "/other", Status: listing.Active,
+		Endpoints: []listing.Endpoint{{ID: newID(), Method: "*", Path: "*", Price: money.MustParse("1")}}}
+	h.store.setAPI(other)
+	h.store.tell(change(other.ID))
+	for range 2 {
+		h.api.Slug, other.Slug = other.Slug, h.api.Slug
+		h.store.setAPI(h.api)
+		h.store.setAPI(other)
+		h.store.tell(change(other.ID), change(h.api.ID))
+		eventually(t, "both are found", func() bool {
+			a, b := h.gw.table.find(h.api.Slug), h.gw.table.find(other.Slug)
+			return a != nil && b != nil && a.id == h.api.ID && b.id == other.ID
+		})
+	}
+}
+
+func TestAnAPIThatCannotBeServedLeavesTheOthers(t *testing.T) {
+	t.Parallel()
+	h := open(t, echo)
+	broken := listing.API{ID: newID(), Slug: "broken", BaseURL: "ftp://x", Status: listing.Active}
+	h.store.setAPI(broken)
+	h.store.tell(change(broken.ID))
+	if got := h.get("/cheap"); got.StatusCode != 200 || h.gw.table.find("broken") != nil {
+		t.Errorf("%d", got.StatusCode)
+	}
+	eventually(t, "it is reported", func() bool { return h.logs.FilterMessage("routes").Len() == 1 })
+}
+
+func TestABaseURLIsJoinedWithOneSlash(t *testing.T) {
+	t.Parallel()
+	for base, want := range map[string]string{"http://h": "", "http://h/": "", "http://h//": "", "http://h/a/": "/a", "http://h//a//": "/a", "http://h/%61": "/%61"} {
+		if got, err := newTarget(base); err != nil || got.prefix != want {
+			t.Errorf("%s: %+v, %v", base, got, err)
+		}
+	}
+	for _, base := range []string{"", "h", "ftp://h", "http://", "://"} {
+		if _, err := newTarget(base); err == nil {
+			t.Errorf("%s is a target", base)
+		}
+	}
+}
+
+func TestTheCallersAddress(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		remote, chain string
+		trust         bool
+		want          string
+	}{
+		{"192.0.2.1:999", "203.0.113.9", false, "192.0.2.1"},
+		{"192.0.2.1:999", "", true, "192.0.2.1"},
+		{"192.0.2.1:999", "203.0.113.9, 198.51.100.7", true, "198.51.100.7"},
+		{"192.0.2.1:999", "198.51.100.7:1234", true, "198.51.100.7"},
+		{"192.0.2.1:999", "[2001:db8::1]:80", true, "2001:db8::1"},
+		{"192.0.2.1:999", "::ffff:198.51.100.7", true, "198.51.100.7"},
+		{"192.0.2.1:999", "unknown", true, ""},
+		{"[fe80::1%eth0]:999", "", false, "fe80::1"},
+		{"nonsense", "", false, ""},
+	} {
+		r := &http.Request{RemoteAddr: tt.remote, Header: http.Header{}}
+		if tt.chain != "" {
+			r.Header.Set("X-Forwarded-For", tt.chain)
+		}
+		got, ok := clientIP(r, tt.trust)
+		if ok != (tt.want != "") || ok && got.String() != tt.want {
+			t.Errorf("%+v: %s, %v", tt, got, ok)
+		}
+	}
+}
+
+func TestABodyThatIsHeldBackIsWholeInTheEnd(t *testing.T) {
+	t.Parallel()
+	text := bytes.Repeat([]byte("0123456789"), 100)
+	for _, size := range []int{2, 3, 7, 64, 4096} {
+		l := &lastByte{ReadCloser: io.NopCloser(bytes.NewReader(text))}
+		var got []byte
+		buf := make([]byte, size)
+		for {
+			n, err := l.Read(buf)
+			got = append(got, buf[:n]...)
+			if err != nil {
+				break
+			}
+		}
+		if !bytes.Equal(got, text) {
+			t.Errorf("in pieces of %d: %d bytes", size, len(got))
+		}
+	}
+	if _, err := (&lastByte{}).Read(make([]byte, 1)); err != io.ErrShortBuffer {
+		t.Error(err)
+	}
+}

@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait of these tests; nothing takes that long unless it hangs.
-const patience = 90 * time.Second
+const patience = 60 * time.Second
 
 // built is the folder of the binary, "" before it was needed.
 var built string

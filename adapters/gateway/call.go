@@ -67,7 +67,7 @@ func (c *call) charge(status int, answer *usage.OnceAnswer) error {
 	}
 	if err := c.hold.Charge(context.WithoutCancel(c.r.Context()), e); err != nil {
 		c.cause = err
-		return err
+		return usage.ErrNotRecorded.Because(err)
 	}
 	c.charged = true
 	return nil

@@ -19,6 +19,7 @@ type gateway struct {
 	name     string
 	child    *child
 	db       *sqlx.DB
+	lead     time.Duration
 	conns    int
 	requests []request
 	charged  int
@@ -28,7 +29,7 @@ type gateway struct {
 // start plants a marketplace in a new database, serves it, and sends one call with every key, so that all keys are known
 // and all vaults have leases.
 func (r *rig) start(ctx context.Context, name, mode string, m market) (_ *gateway, err error) {
-	g := &gateway{name: name, conns: r.opt.conns}
+	g := &gateway{name: name, conns: r.opt.conns, lead: r.opt.warmUp}
 	url, err := r.database(ctx, "bench_"+name)
 	if err != nil {
 		return nil, err
@@ -78,7 +79,7 @@ func (r *rig) environ(url, addr, mode string) []string {
 }
 
 // load is a load on all of the gateway's keys.
-func (g *gateway) load() load { return load{addr: g.child.addr, requests: g.requests, conns: g.conns} }
+func (g *gateway) load() load { return load{g.child.addr, g.requests, g.conns, g.lead} }
 
 // took counts the charged answers of a load.
 func (g *gateway) took(t tally, err error) error {

@@ -19,18 +19,20 @@ type load struct {
 	addr     string
 	requests []request
 	conns    int
+	lead     time.Duration // at the start, not measured: connections are made, caches and leases filled
 }
 
 // tally is what came of a load.
 type tally struct {
 	calls     int // answers that were right
+	measured  int // of them, those that came after the lead
 	wrong     int
-	first     error // the first thing that went wrong
-	took      time.Duration
-	latencies []time.Duration // of an arriving load only, sorted
+	first     error           // the first thing that went wrong
+	took      time.Duration   // less the lead
+	latencies []time.Duration // of an arriving load only, after the lead, sorted
 }
 
-func (t tally) perSecond() float64 { return float64(t.calls) / t.took.Seconds() }
+func (t tally) perSecond() float64 { return float64(t.measured) / t.took.Seconds() }
 
 // quantile returns the latency that the share q of the calls did not exceed.
 func (t tally) quantile(q float64) time.Duration {
@@ -43,11 +45,11 @@ func (t tally) quantile(q float64) time.Duration {
 // next gives a worker its next request, and the moment it is due (zero: now); false ends the worker.
 type next func(*rand.Rand) (*request, time.Time, bool)
 
-// saturate keeps every connection busy with random requests for a time.
+// saturate keeps every connection busy with random requests, for a time after the lead.
 func (l load) saturate(ctx context.Context, d time.Duration) (tally, error) {
 	var over atomic.Bool
 	return l.drive(ctx, d, func() {
-		time.AfterFunc(d, func() { over.Store(true) })
+		time.AfterFunc(l.lead+d, func() { over.Store(true) })
 	}, func(r *rand.Rand) (*request, time.Time, bool) {
 		return &l.requests[r.IntN(len(l.requests))], time.Time{}, !over.Load()
 	})
@@ -68,7 +70,7 @@ func (l load) each(ctx context.Context) (tally, error) {
 // arrive sends random requests at a constant rate, whatever the answers do. A call's latency counts from the moment it was
 // due, so that a stall is felt by all calls that it delays (no coordinated omission).
 func (l load) arrive(ctx context.Context, perSecond float64, d time.Duration) (tally, error) {
-	total := int(perSecond * d.Seconds())
+	total := int(perSecond * (l.lead + d).Seconds())
 	due := make(chan time.Time, total) // the pace never waits for a worker
 	return l.drive(ctx, d, func() {
 		go func() {
@@ -95,7 +97,7 @@ func (l load) drive(ctx context.Context, d time.Duration, start func(), more nex
 			return tally{}, err
 		}
 		conns = append(conns, c)
-		if err := c.nc.SetDeadline(time.Now().Add(d + patience)); err != nil {
+		if err := c.nc.SetDeadline(time.Now().Add(l.lead + d + patience)); err != nil {
 			return tally{}, err
 		}
 	}
@@ -108,13 +110,14 @@ func (l load) drive(ctx context.Context, d time.Duration, start func(), more nex
 	parts := make([]tally, len(conns))
 	var all sync.WaitGroup
 	begin := time.Now()
+	from := begin.Add(l.lead)
 	start()
 	for i, c := range conns {
-		all.Go(func() { parts[i] = work(c, rand.New(rand.NewPCG(uint64(begin.UnixNano()), uint64(i))), more) })
+		all.Go(func() { parts[i] = work(c, from, rand.New(rand.NewPCG(uint64(begin.UnixNano()), uint64(i))), more) })
 	}
 	all.Wait()
 	sum := gather(parts)
-	sum.took = time.Since(begin)
+	sum.took = time.Since(from)
 	switch {
 	case ctx.Err() != nil:
 		return sum, ctx.Err()
@@ -124,8 +127,8 @@ func (l load) drive(ctx context.Context, d time.Duration, start func(), more nex
 	return sum, nil
 }
 
-// work is one connection's share. It goes on after an answer that is merely wrong, to count how many are.
-func work(c *conn, r *rand.Rand, more next) (t tally) {
+// work is one connection's share; calls that end before from are not measured. It goes on after an answer that is merely wrong, to count how many are.
+func work(c *conn, from time.Time, r *rand.Rand, more next) (t tally) {
 	for {
 		req, due, ok := more(r)
 		if !ok {
@@ -134,8 +137,13 @@ func work(c *conn, r *rand.Rand, more next) (t tally) {
 		switch err := c.call(req); {
 		case err == nil:
 			t.calls++
+			now := time.Now()
+			if now.Before(from) {
+				continue
+			}
+			t.measured++
 			if !due.IsZero() {
-				t.latencies = append(t.latencies, time.Since(due))
+				t.latencies = append(t.latencies, now.Sub(due))
 			}
 		default:
 			t.wrong++
@@ -152,6 +160,7 @@ func work(c *conn, r *rand.Rand, more next) (t tally) {
 func gather(parts []tally) (sum tally) {
 	for _, p := range parts {
 		sum.calls += p.calls
+		sum.measured += p.measured
 		sum.wrong += p.wrong
 		sum.latencies = append(sum.latencies, p.latencies...)
 		if sum.first == nil {

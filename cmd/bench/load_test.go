@@ -31,10 +31,12 @@ func TestALoadCountsWhatTheServerServed(t *testing.T) {
 		served.Add(1)
 		upstream(w, r)
 	}, 50)
+	l.lead = 20 * time.Millisecond
 	saturated, err := l.saturate(t.Context(), 50*time.Millisecond)
-	if err != nil || saturated.calls == 0 {
-		t.Fatalf("%d calls, %v", saturated.calls, err)
+	if err != nil || saturated.measured == 0 || saturated.measured >= saturated.calls {
+		t.Fatalf("%d calls, %d measured, %v", saturated.calls, saturated.measured, err)
 	}
+	l.lead = 0
 	each, err := l.each(t.Context())
 	if err != nil || each.calls != 50 {
 		t.Errorf("each of 50 requests: %d calls, %v", each.calls, err)
@@ -73,7 +75,7 @@ func TestACallsLatencyCountsFromTheMomentItWasDue(t *testing.T) {
 	}
 	defer c.nc.Close()
 	due, more := time.Now().Add(-time.Hour), true
-	got := work(c, nil, func(*rand.Rand) (*request, time.Time, bool) {
+	got := work(c, time.Time{}, nil, func(*rand.Rand) (*request, time.Time, bool) {
 		defer func() { more = false }()
 		return &l.requests[0], due, more
 	})

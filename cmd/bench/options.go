@@ -20,20 +20,19 @@ const (
 
 var parts = []string{partThroughput, partLatency, partSpread, partWriter}
 
-type duration = time.Duration
-
 // options is what the command line says.
 type options struct {
 	conns         int
 	rounds        int
-	roundFor      duration
-	warmUp        duration
+	roundFor      time.Duration
+	warmUp        time.Duration
 	rest          bool // before a target's next load, its last one's work is done
 	latencyRounds int
-	latencyFor    duration
+	latencyFor    time.Duration
 	share         float64
+	spreadRounds  int
 	keys          int
-	writerFor     duration
+	writerFor     time.Duration
 	only          []string
 	bareGC        int
 	logLevel      string
@@ -46,7 +45,7 @@ type options struct {
 // hurry is what -quick changes: a run that shows that everything works, not how fast.
 func (o *options) hurry() {
 	o.rounds, o.roundFor, o.warmUp, o.rest = 1, time.Second, time.Second/2, false
-	o.latencyRounds, o.latencyFor, o.writerFor, o.keys = 1, time.Second, time.Second, 2000
+	o.latencyRounds, o.spreadRounds, o.latencyFor, o.writerFor, o.keys = 1, 1, time.Second, time.Second, 2000
 }
 
 func (o options) does(part string) bool { return len(o.only) == 0 || slices.Contains(o.only, part) }
@@ -58,10 +57,11 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.conns, "connections", 64, "keep-alive connections of the load")
 	f.IntVar(&o.rounds, "rounds", 5, "times that the targets are alternated")
 	f.DurationVar(&o.roundFor, "round", 4*time.Second, "how long a target is loaded in a round")
-	f.DurationVar(&o.warmUp, "warmup", 2*time.Second, "how long a target is loaded before it is measured")
+	f.DurationVar(&o.warmUp, "warmup", 2*time.Second, "how long a load lasts before it is measured")
 	f.IntVar(&o.latencyRounds, "latency-rounds", 3, "the same for latency")
 	f.DurationVar(&o.latencyFor, "latency-round", 5*time.Second, "the same for latency")
 	f.Float64Var(&o.share, "load", 0.7, "arrivals for latency, as a share of durable's own throughput")
+	f.IntVar(&o.spreadRounds, "spread-rounds", 3, "the same for the large marketplace")
 	f.IntVar(&o.keys, "keys", 10_000, "APIs and keys of the large marketplace")
 	f.DurationVar(&o.writerFor, "writer", 6*time.Second, "how long the batch writer writes")
 	f.Func("only", "parts to run, separated by commas: "+strings.Join(parts, ", ")+" (default: all)", func(s string) error {
@@ -95,8 +95,8 @@ func parse(args []string) (options, error) {
 	if quick {
 		o.hurry()
 	}
-	if o.conns < 1 || o.rounds < 1 || o.latencyRounds < 1 || o.keys < 1 || o.share <= 0 {
-		return o, errors.New("-connections, -rounds, -latency-rounds, -keys and -load must be above zero")
+	if o.conns < 1 || o.rounds < 1 || o.latencyRounds < 1 || o.spreadRounds < 1 || o.keys < 1 || o.share <= 0 {
+		return o, errors.New("-connections, -rounds, -latency-rounds, -spread-rounds, -keys and -load must be above zero")
 	}
 	return o, nil
 }

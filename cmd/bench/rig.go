@@ -82,7 +82,7 @@ func (r *rig) proxied() load { return r.plain(r.bare) }
 
 func (r *rig) plain(c *child) load {
 	const key = "ck_live_000000000000000000000000000000000000000000000000"
-	return load{addr: c.addr, conns: r.opt.conns, requests: []request{newRequest("/v1/call/quotes-0"+quotePath, key, "")}}
+	return load{addr: c.addr, conns: r.opt.conns, lead: r.opt.warmUp, requests: []request{newRequest("/v1/call/quotes-0"+quotePath, key, "")}}
 }
 
 // database makes a migrated database and returns its address.

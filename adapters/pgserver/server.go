@@ -95,10 +95,10 @@ func (s *Server) URL(database string) string {
 // Stop ends the server in good order, with its sessions, and removes a temporary folder. Stopping twice is no error.
 func (s *Server) Stop() error { return errors.Join(s.proc.stop(stopTimeout), s.leave()) }
 
-// Kill ends the server at once, as a crash would, and leaves its data for Restart. Its sessions end as they notice.
+// Kill ends the server and its sessions at once, as a crash would, and leaves the data for Restart.
 func (s *Server) Kill() error { return s.proc.kill() }
 
-// Restart starts the server after Kill, on the same data and port, once the killed one's sessions have ended.
+// Restart starts the server after Kill, on the same data and port.
 func (s *Server) Restart(ctx context.Context) error {
 	deadline := time.Now().Add(startTimeout)
 	for {
@@ -106,7 +106,7 @@ func (s *Server) Restart(ctx context.Context) error {
 		if err == nil || !strings.Contains(err.Error(), "shared memory block") || time.Now().After(deadline) {
 			return err
 		}
-		select {
+		select { // the system has yet to bury the killed sessions
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)

@@ -141,22 +141,21 @@ func TestKillIsACrashAndRestartRecovers(t *testing.T) {
 	s := run(t, Config{Durable: true})
 	db := open(t, s.URL("postgres"))
 	do(t, db, "CREATE TABLE facts (n int)", "INSERT INTO facts VALUES (1)")
-	tx, err := db.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tx.Exec("INSERT INTO facts VALUES (2)"); err != nil {
-		t.Fatal(err)
-	}
+	address := s.URL("postgres")
 	for range 3 {
+		tx, err := open(t, address).Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec("INSERT INTO facts VALUES (2)"); err != nil {
+			t.Fatal(err)
+		}
 		if err := s.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		if tx != nil && tx.Commit() == nil {
+		if tx.Commit() == nil {
 			t.Error("a transaction commits on a dead server")
 		}
-		tx = nil
-		address := s.URL("postgres")
 		if err := s.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,154 @@
+//go:build unix
+
+package pgserver
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// repository plays a Maven repository with an archive of fake programs; it counts the downloads.
+func repository(t *testing.T) (address string, downloads func() int) {
+	t.Helper()
+	var packed, jar bytes.Buffer
+	w := tar.NewWriter(&packed)
+	for _, name := range append([]string{"other"}, all...) {
+		body := fakeProgram(string(fetchVersion))
+		if err := w.WriteHeader(&tar.Header{Name: "bin/" + name, Typeflag: tar.TypeReg, Mode: 0o700, Size: int64(len(body))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	z := zip.NewWriter(&jar)
+	file, err := z.Create("postgres.txz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.Write(storeXZ(packed.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	n := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, string(fetchVersion)+".jar") {
+			http.NotFound(w, r)
+			return
+		}
+		mu.Lock()
+		n++
+		mu.Unlock()
+		_, _ = w.Write(jar.Bytes())
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, func() int { mu.Lock(); defer mu.Unlock(); return n }
+}
+
+func useRepository(t *testing.T, address string) {
+	t.Helper()
+	t.Setenv(RepositoryEnv, address)
+	t.Setenv("TMPDIR", t.TempDir()) // where the library leaves a log
+}
+
+func TestAFetchedPostgresIsKept(t *testing.T) {
+	address, downloads := repository(t)
+	useRepository(t, address)
+	root := filepath.Join(t.TempDir(), "cache")
+	var log bytes.Buffer
+	for range 2 {
+		bin, err := fetched(t.Context(), root, &log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if major, ok := majorOf(bin); !ok || major != 15 {
+			t.Errorf("%s holds version %d", bin, major)
+		}
+	}
+	if downloads() != 1 || strings.Count(log.String(), "fetching PostgreSQL") != 1 {
+		t.Errorf("%d downloads, said %q", downloads(), log.String())
+	}
+	left, err := os.ReadDir(root)
+	if err != nil || len(left) != 1 {
+		t.Errorf("the folder holds %v, %v", left, err)
+	}
+	info, err := os.Stat(filepath.Join(root, left[0].Name(), "bin", "initdb"))
+	if err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("others cannot run it: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestProcessesThatFetchAtOnceShareOne(t *testing.T) {
+	address, _ := repository(t)
+	useRepository(t, address)
+	root := t.TempDir()
+	var (
+		wg   sync.WaitGroup
+		errs [4]error
+	)
+	for i := range errs {
+		wg.Go(func() { _, errs[i] = fetched(t.Context(), root, nil) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(root); err != nil || len(left) != 1 {
+		t.Errorf("the folder holds %v, %v", left, err)
+	}
+}
+
+func TestWithoutPostgresTheErrorSaysWhatToDo(t *testing.T) {
+	away := httptest.NewServer(http.NotFoundHandler())
+	away.Close()
+	useRepository(t, away.URL)
+	root := t.TempDir()
+	_, err := fetched(t.Context(), root, nil)
+	if err == nil || !strings.Contains(err.Error(), away.URL) {
+		t.Errorf("a repository that is away: %v", err)
+	}
+	if left, err := os.ReadDir(root); err != nil || len(left) != 0 {
+		t.Errorf("the folder holds %v, %v", left, err)
+	}
+	err = notFound([]string{"/no/programs/here", "/nor/*/here"}, err)
+	for _, want := range []string{"/no/programs/here", "/nor/*/here", BinEnv, RepositoryEnv, away.URL} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not name %s", err, want)
+		}
+	}
+}
+
+func TestFetchingEndsWithItsContext(t *testing.T) {
+	hangs, open := make(chan struct{}), make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(hangs)
+		<-open
+	}))
+	defer s.Close()
+	defer close(open)
+	useRepository(t, s.URL)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-hangs
+		cancel()
+	}()
+	if _, err := fetched(ctx, t.TempDir(), nil); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}

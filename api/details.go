@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -99,9 +100,9 @@ func explain(s *openapi3.SchemaError) (code, message string) {
 	case "maxItems":
 		return "TOO_BIG", fmt.Sprintf("must have at most %d entries", *rule.MaxItems)
 	case "minimum":
-		return "TOO_SMALL", fmt.Sprintf("must be >= %v", *rule.Min)
+		return "TOO_SMALL", "must be >= " + plain(*rule.Min)
 	case "maximum":
-		return "TOO_BIG", fmt.Sprintf("must be <= %v", *rule.Max)
+		return "TOO_BIG", "must be <= " + plain(*rule.Max)
 	}
 	if accepts, ok := s.Schema.Extensions["x-accepts"].(string); ok {
 		return "INVALID_FORMAT", "must be " + accepts
@@ -117,3 +118,6 @@ func asInvalid(err error) error {
 	}
 	return fault.InvalidFields(fault.Detail{Field: field, Message: "is not valid", Code: "INVALID_VALUE"}).Because(err)
 }
+
+// plain writes a bound without an exponent.
+func plain(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

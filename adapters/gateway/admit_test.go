@@ -24,7 +24,7 @@ func TestARevokedKeyIsRefusedAsSoonAsItIsKnown(t *testing.T) {
 	h.get("/cheap").want(t, 200, "")
 	h.store.changeKey(h.key, func(k *apikey.Key) { k.RevokedAt = time.Now() })
 	h.get("/cheap").want(t, 200, "") // from the cache: nothing has been heard yet
-	h.store.tell(ports.Change{Kind: ports.ChangedKey, Subject: h.key[:16]})
+	h.tell(ports.Change{Kind: ports.ChangedKey, Subject: h.key[:16]})
 	h.get("/cheap").want(t, 403, "FORBIDDEN")
 }
 
@@ -37,7 +37,7 @@ func TestAKeyThatChangesWhileItIsReadIsNotKept(t *testing.T) {
 		h.store.reading = nil
 		h.store.mu.Unlock()
 		h.store.changeKey(h.key, func(k *apikey.Key) { k.RevokedAt = time.Now() })
-		h.store.tell(ports.Change{Kind: ports.ChangedKey, Subject: h.key[:16]})
+		h.tell(ports.Change{Kind: ports.ChangedKey, Subject: h.key[:16]})
 	}
 	h.store.mu.Unlock()
 	h.get("/cheap").want(t, 200, "") // read before the change
@@ -57,7 +57,7 @@ func TestKeysAreLookedUpOnceAlsoUnknownOnes(t *testing.T) {
 	if n := h.store.lookUps(); n != 2 {
 		t.Errorf("%d look-ups for two keys", n)
 	}
-	h.store.tell(ports.Change{Kind: ports.ChangedKey, Subject: unknown[:16]}) // somebody made it
+	h.tell(ports.Change{Kind: ports.ChangedKey, Subject: unknown[:16]}) // somebody made it
 	r := h.request("GET", "/cheap", nil)
 	r.Header.Set("X-Api-Key", unknown)
 	h.do(r)
@@ -87,7 +87,7 @@ func TestANewPriceAndAPauseApplyAtOnce(t *testing.T) {
 	a.Endpoints = []listing.Endpoint{{ID: newID(), Method: "GET", Path: "/cheap", Price: money.MustParse("0.07")}}
 	a.Slug = "renamed"
 	h.store.setAPI(a)
-	h.store.tell(change(a.ID), ports.Change{Kind: ports.ChangedAPI, Subject: "nonsense"})
+	h.tell(change(a.ID), ports.Change{Kind: ports.ChangedAPI, Subject: "nonsense"})
 	h.get("/cheap").want(t, 404, "NOT_FOUND") // the old slug is gone
 	r := h.request("GET", "", nil)
 	r.URL.Path = "/v1/call/renamed/cheap"
@@ -96,12 +96,12 @@ func TestANewPriceAndAPauseApplyAtOnce(t *testing.T) {
 	h.do(r).want(t, 200, "")
 	a.Status = listing.Paused
 	h.store.setAPI(a)
-	h.store.tell(change(a.ID))
+	h.tell(change(a.ID))
 	h.do(r).want(t, 404, "NOT_FOUND")
 	h.wantCharges("0.01", "0.07", "0.07")
 	broken := listing.API{ID: newID(), Slug: "broken", BaseURL: "ftp://x", Status: listing.Active}
 	h.store.setAPI(broken)
-	h.store.tell(change(broken.ID), change(newID()))
+	h.tell(change(broken.ID), change(newID()))
 	eventually(t, "an API that cannot be served is reported", func() bool { return h.logs.FilterMessage("routes").Len() == 1 })
 }
 
@@ -142,7 +142,7 @@ func TestTheLegacyGateway(t *testing.T) {
 	a := h.api
 	a.Endpoints = a.Endpoints[:1]
 	h.store.setAPI(a)
-	h.store.tell(change(a.ID))
+	h.tell(change(a.ID))
 	call("GET", "/api/gateway/"+id, h.key).want(t, 404, "NOT_FOUND")
 }
 
@@ -160,7 +160,7 @@ func TestTheLegacyGatewayForwardsToTheOperatorsUpstream(t *testing.T) {
 	h.wantCharges("0.05")
 	h.api.BaseURL = own.URL
 	h.store.setAPI(h.api)
-	h.store.tell(change(h.api.ID))
+	h.tell(change(h.api.ID))
 	h.get("/cheap").want(t, 502, "UPSTREAM_TARGET_BLOCKED")
 	h.wantCharges("0.05")
 }

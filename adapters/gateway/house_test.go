@@ -304,6 +304,7 @@ type fakeStore struct {
 	apis    map[id.ID]listing.API
 	looked  int
 	away    bool
+	sick    id.ID // the API that cannot be read
 	news    chan []ports.Change
 	reading func() // called in the middle of a look-up
 }
@@ -360,6 +361,12 @@ func (s *fakeStore) KeyByPrefix(_ context.Context, prefix string) (apikey.Key, e
 	return k, nil
 }
 
+func (s *fakeStore) set(change func(*fakeStore)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+}
+
 func (s *fakeStore) lookUps() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -384,7 +391,7 @@ func (s *fakeStore) ActiveAPIs(context.Context) ([]listing.API, error) {
 func (s *fakeStore) API(_ context.Context, u id.ID) (listing.API, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.away {
+	if s.away || u == s.sick {
 		return listing.API{}, errAway
 	}
 	a, ok := s.apis[u]
@@ -407,6 +414,15 @@ func (s *fakeStore) Follow(ctx context.Context, started chan<- struct{}, on func
 }
 
 func (s *fakeStore) tell(changes ...ports.Change) { s.news <- changes; s.news <- nil }
+
+// tell reports changes and waits until the gateway has taken them in.
+func (h *house) tell(changes ...ports.Change) {
+	h.t.Helper()
+	marker := listing.API{ID: newID(), Slug: newID().String(), BaseURL: "http://marker", Status: listing.Active}
+	h.store.setAPI(marker)
+	h.store.tell(append(changes, change(marker.ID))...)
+	eventually(h.t, "the changes are taken in", func() bool { return h.gw.table.find(marker.Slug) != nil })
+}
 
 // allow replaces the list of upstream hosts that may be private.
 func allow(hosts ...string) option { return func(c *Config, _ *Deps) { c.AllowedHosts = hosts } }

@@ -1,8 +1,11 @@
 package gateway
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
+	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -16,6 +19,23 @@ type meters struct {
 	charged   prometheus.Counter
 	seconds   *prometheus.HistogramVec
 	requests  *prometheus.CounterVec
+
+	growing sync.Mutex
+	known   atomic.Pointer[map[upstreamLabels]upstreamSeries] // resolving labels for each call would cost more than counting
+}
+
+// allAPIs is the api_id of upstream metrics without profiling.
+const allAPIs = "all"
+
+type upstreamLabels struct {
+	method  string
+	status  int
+	outcome string
+}
+
+type upstreamSeries struct {
+	seconds  prometheus.Observer
+	requests prometheus.Counter
 }
 
 func newMeters(r prometheus.Registerer, profiling bool) (*meters, error) {
@@ -34,6 +54,7 @@ func newMeters(r prometheus.Registerer, profiling bool) (*meters, error) {
 			Name: "gateway_upstream_requests_total", Help: "Calls forwarded to upstreams.",
 		}, []string{"api_id", "method", "status_code", "outcome"}),
 	}
+	m.known.Store(&map[upstreamLabels]upstreamSeries{})
 	if r == nil {
 		return m, nil
 	}
@@ -45,24 +66,44 @@ func newMeters(r prometheus.Registerer, profiling bool) (*meters, error) {
 	return m, nil
 }
 
-func (m *meters) upstreamAnswered(c *call, status int) {
-	m.upstream(c, strconv.Itoa(status), "success")
-}
+func (m *meters) upstreamAnswered(c *call, status int) { m.upstream(c, status, "success") }
 
 func (m *meters) upstreamFailed(c *call, outcome string) {
 	if c.upstream == 0 {
 		c.upstream = c.g.deps.Now().Sub(c.upstreamAt)
 	}
-	m.upstream(c, "0", outcome)
+	m.upstream(c, 0, outcome)
 }
 
-func (m *meters) upstream(c *call, status, outcome string) {
-	api, method := "all", "all"
+func (m *meters) upstream(c *call, status int, outcome string) {
+	l := upstreamLabels{knownMethod(c.r.Method), status, outcome}
+	var s upstreamSeries
 	if m.profiling {
-		api, method = c.route.id.String(), knownMethod(c.r.Method)
+		s = m.resolve(c.route.slug, l)
+	} else {
+		s = m.ofAll(l)
 	}
-	m.seconds.WithLabelValues(api, method, status, outcome).Observe(c.upstream.Seconds())
-	m.requests.WithLabelValues(api, method, status, outcome).Inc()
+	s.seconds.Observe(c.upstream.Seconds())
+	s.requests.Inc()
+}
+
+func (m *meters) resolve(api string, l upstreamLabels) upstreamSeries {
+	status := strconv.Itoa(l.status)
+	return upstreamSeries{m.seconds.WithLabelValues(api, l.method, status, l.outcome), m.requests.WithLabelValues(api, l.method, status, l.outcome)}
+}
+
+// ofAll resolves labels once. Methods, statuses and outcomes are few.
+func (m *meters) ofAll(l upstreamLabels) upstreamSeries {
+	if s, ok := (*m.known.Load())[l]; ok {
+		return s
+	}
+	m.growing.Lock()
+	defer m.growing.Unlock()
+	next := maps.Clone(*m.known.Load())
+	s := m.resolve(allAPIs, l)
+	next[l] = s
+	m.known.Store(&next)
+	return s
 }
 
 func (m *meters) ended(c *call) {

@@ -22,7 +22,7 @@ func TestRefusalsSayWhyAndCostNothing(t *testing.T) {
 	h := open(t, func(w http.ResponseWriter, r *http.Request) { forwarded <- r.URL.Path })
 	other := listing.API{ID: newID(), Slug: "other", BaseURL: h.upstream.URL, Status: listing.Active}
 	h.store.setAPI(other)
-	h.store.tell(change(other.ID))
+	h.tell(change(other.ID))
 	mk := func(k apikey.Key) string {
 		if k.APIID.IsZero() {
 			k.APIID = h.api.ID
@@ -40,7 +40,7 @@ func TestRefusalsSayWhyAndCostNothing(t *testing.T) {
 	noRest := listing.API{ID: newID(), Slug: "strict", BaseURL: h.upstream.URL, Status: listing.Active, Endpoints: []listing.Endpoint{
 		{ID: newID(), Method: "GET", Path: "/only", Price: money.MustParse("1")}}}
 	h.store.setAPI(noRest)
-	h.store.tell(change(noRest.ID))
+	h.tell(change(noRest.ID))
 	strict := mk(apikey.Key{APIID: noRest.ID})
 
 	for _, tt := range []struct {

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/CalloraOrg/callora-backend/domain/id"
@@ -41,13 +40,12 @@ func newTarget(base string) (*target, error) {
 	return t, nil
 }
 
-// table finds a route by slug or id. Readers take a snapshot; a change copies the map, which for ten thousand APIs takes
-// about a millisecond and happens once for each batch of changes.
+// table finds a route by slug or id. Readers take a snapshot; one writer copies the map for each batch of changes, which for
+// ten thousand APIs takes about a millisecond.
 type table struct {
-	source  ports.Routes
-	report  func(error)
-	now     atomic.Pointer[map[string]*route]
-	writing sync.Mutex
+	source ports.Routes
+	report func(error)
+	now    atomic.Pointer[map[string]*route]
 }
 
 func (t *table) find(ref string) *route {
@@ -60,10 +58,8 @@ func (t *table) find(ref string) *route {
 
 func (t *table) loaded() bool { return t.now.Load() != nil }
 
-// load reads all routes anew. The lock is held over the read: a change that is reported meanwhile is applied on top.
+// load reads all routes anew.
 func (t *table) load(ctx context.Context) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
 	apis, err := t.source.ActiveAPIs(ctx)
 	if err != nil {
 		return fmt.Errorf("load the routes: %w", err)
@@ -76,33 +72,29 @@ func (t *table) load(ctx context.Context) error {
 	return nil
 }
 
-// reload reads single APIs anew, all or none of them.
-func (t *table) reload(ctx context.Context, apis []id.ID) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
-	m := t.now.Load()
-	if m == nil {
-		return nil // the first load is still to come, and reads everything
-	}
-	next := maps.Clone(*m)
-	for _, u := range apis { // all go before any comes: one may have taken another's slug
+// reload reads single APIs anew and returns those that could not be read; they stay as they were.
+func (t *table) reload(ctx context.Context, apis []id.ID) (failed []id.ID, err error) {
+	next := maps.Clone(*t.now.Load())
+	var active []listing.API
+	for _, u := range apis {
+		a, e := t.source.API(ctx, u)
+		if e != nil && !errors.Is(e, listing.ErrNotFound) {
+			failed, err = append(failed, u), fmt.Errorf("reload API %s: %w", u, e)
+			continue
+		}
 		if old := next[u.String()]; old != nil {
 			delete(next, old.slug)
 			delete(next, u.String())
 		}
-	}
-	for _, u := range apis {
-		a, err := t.source.API(ctx, u)
-		switch {
-		case errors.Is(err, listing.ErrNotFound):
-		case err != nil:
-			return fmt.Errorf("reload API %s: %w", u, err)
-		case a.Status == listing.Active:
-			t.put(next, a)
+		if e == nil && a.Status == listing.Active {
+			active = append(active, a)
 		}
 	}
+	for _, a := range active { // after all that go: one may have taken another's slug
+		t.put(next, a)
+	}
 	t.now.Store(&next)
-	return nil
+	return failed, err
 }
 
 // put adds an API. One that cannot be served is left out and reported; the others are served.

@@ -33,13 +33,13 @@ func TestTheWholeIsAsWellAsItsParts(t *testing.T) {
 		parts           string
 		took            time.Duration
 	}{
-		"all is well":                  {after(0, nil), after(time.Second, nil), health.OK, "ok ok", time.Second},
-		"the other is slow":            {after(0, nil), after(time.Second+1, nil), health.Degraded, "ok degraded", time.Second + 1},
-		"the other is not well":        {after(0, nil), after(0, fmt.Errorf("status 500: %w", health.ErrDegraded)), health.Degraded, "ok degraded", 0},
-		"the other fails":              {after(0, nil), after(0, broken), health.Degraded, "ok down", 0},
-		"the other never answers":      {after(0, nil), after(time.Hour, nil), health.Degraded, "ok down", 2 * time.Second},
-		"the critical one is slow":     {after(time.Second+1, nil), after(0, nil), health.Degraded, "degraded ok", time.Second + 1},
-		"the critical one fails":       {after(0, broken), after(0, broken), health.Down, "down down", 0},
+		"all is well":              {after(0, nil), after(time.Second, nil), health.OK, "ok ok", time.Second},
+		"the other is slow":        {after(0, nil), after(time.Second+1, nil), health.Degraded, "ok degraded", time.Second + 1},
+		"the other is not well":    {after(0, nil), after(0, fmt.Errorf("status 500: %w", health.ErrDegraded)), health.Degraded, "ok degraded", 0},
+		"the other fails":          {after(0, nil), after(0, broken), health.Degraded, "ok down", 0},
+		"the other never answers":  {after(0, nil), after(time.Hour, nil), health.Degraded, "ok down", 2 * time.Second},
+		"the critical one is slow": {after(time.Second+1, nil), after(0, nil), health.Degraded, "degraded ok", time.Second + 1},
+		"the critical one fails":   {after(0, broken), after(0, broken), health.Down, "down down", 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()

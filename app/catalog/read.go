@@ -143,15 +143,15 @@ func (r *reader) path(at, p string) string {
 }
 
 func (r *reader) price(at, s string) money.Amount {
-	const accepted = `must be an amount of USDC such as "0.01", with at most 7 decimals`
+	refuse := func(code, message string) { r.refuse(at+".price_per_call_usdc", code, message) }
 	p, err := money.Parse(s)
 	switch {
-	case errors.Is(err, money.ErrRange), err == nil && maxPrice.Less(p):
-		r.refuse(at+".price_per_call_usdc", "TOO_BIG", "must be at most "+maxPrice.String())
+	case strings.HasPrefix(s, "-"), errors.Is(err, money.ErrSyntax):
+		refuse("INVALID_FORMAT", `must be an amount of USDC such as "0.01": not negative, with at most 7 decimals`)
 	case errors.Is(err, money.ErrPrecision):
-		r.refuse(at+".price_per_call_usdc", "INVALID_FORMAT", "must have at most 7 decimals: that is one stroop, the smallest amount there is")
-	case err != nil, p.IsNegative(), strings.HasPrefix(s, "-"):
-		r.refuse(at+".price_per_call_usdc", "INVALID_FORMAT", accepted)
+		refuse("INVALID_FORMAT", "must have at most 7 decimals: that is one stroop, the smallest amount there is")
+	case err != nil, maxPrice.Less(p):
+		refuse("TOO_BIG", "must be at most "+maxPrice.String())
 	}
 	return p
 }

@@ -1,0 +1,182 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/CalloraOrg/callora-backend/adapters/ratelimit"
+	"github.com/CalloraOrg/callora-backend/domain/apikey"
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/listing"
+	"github.com/CalloraOrg/callora-backend/domain/money"
+	"github.com/CalloraOrg/callora-backend/domain/usage"
+	"github.com/CalloraOrg/callora-backend/ports"
+)
+
+// freeTill admits everything at once.
+type freeTill struct{ charges atomic.Int64 }
+
+type freeHold struct{ till *freeTill }
+
+func (t *freeTill) Reserve(context.Context, id.ID, money.Amount) (ports.Hold, error) {
+	return freeHold{t}, nil
+}
+func (h freeHold) Charge(context.Context, usage.Event) error { h.till.charges.Add(1); return nil }
+func (freeHold) Release()                                    {}
+
+// busy is a gateway with apis APIs, set up as in production, and a key of the first.
+func busy(b *testing.B, upstream string, apis int) (*Gateway, string) {
+	b.Helper()
+	store := newFakeStore()
+	var first listing.API
+	for i := range apis {
+		a := listing.API{ID: newID(), Slug: fmt.Sprintf("api-%d", i), BaseURL: upstream, Status: listing.Active, Endpoints: []listing.Endpoint{
+			{ID: newID(), Method: "GET", Path: "/forecast", Price: money.MustParse("0.01")},
+			{ID: newID(), Method: "GET", Path: "/forecast/{city}", Price: money.MustParse("0.02")},
+		}}
+		if i == 0 {
+			first = a
+		}
+		store.setAPI(a)
+	}
+	key := store.addKey(b, apikey.Key{UserID: newID(), APIID: first.ID, Scopes: []string{"*"}})
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zap.InfoLevel))
+	g, err := New(Config{
+		ProxyTimeout: 30 * time.Second, BodyLimit: 1 << 20, RatePerMinute: 1 << 30, AllowedHosts: []string{"127.0.0.1"},
+	}, Deps{
+		Till: &freeTill{}, Keys: store, Routes: store, Changes: store, NewID: newID, Now: func() time.Time { return time.Now().UTC() }, Log: log,
+		Limiter: ratelimit.New(time.Now), Registry: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := g.table.load(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	return g, key
+}
+
+func plainUpstream(b *testing.B) string {
+	b.Helper()
+	body := []byte(`{"city":"Lagos","summary":"sunny spells","temperature_c":24,"wind_kmh":11}`)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(body)
+	}))
+	b.Cleanup(s.Close)
+	return s.URL
+}
+
+// engine answers without a network: what is left is the proxy's own work.
+func engine(r *http.Request) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: 200, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, ContentLength: 0, Body: http.NoBody, Request: r,
+		Header: http.Header{"Content-Type": {"application/json"}, "Date": {"Mon, 23 Nov 2026 01:00:00 GMT"}},
+	}, nil
+}
+
+type sink struct{ h http.Header }
+
+func (s *sink) Header() http.Header              { return s.h }
+func (s *sink) Write(p []byte) (int, error)      { return len(p), nil }
+func (s *sink) WriteHeader(int)                  {}
+func (s *sink) SetWriteDeadline(time.Time) error { return nil }
+
+func offline(b *testing.B, h http.Handler, key string) {
+	b.ReportAllocs()
+	for b.Loop() {
+		r := &http.Request{
+			Method: "GET", URL: &url.URL{Path: "/v1/call/api-0/forecast", RawQuery: "city=Lagos"}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+			Header: http.Header{"X-Api-Key": {key}, "User-Agent": {"bench"}, "Accept": {"*/*"}, "Accept-Encoding": {"gzip"}}, Host: "x",
+			RemoteAddr: "127.0.0.1:1234", RequestURI: "/v1/call/api-0/forecast?city=Lagos", Body: http.NoBody,
+		}
+		h.ServeHTTP(&sink{http.Header{}}, r.WithContext(context.WithValue(b.Context(), http.ServerContextKey, nil)))
+	}
+}
+
+func bare(u string, t http.RoundTripper) *httputil.ReverseProxy {
+	to, _ := url.Parse(u)
+	return &httputil.ReverseProxy{Transport: t, Rewrite: func(pr *httputil.ProxyRequest) { pr.SetURL(to) }}
+}
+
+// BenchmarkOwnWork compares what the gateway itself costs with a bare reverse proxy, without a network.
+func BenchmarkOwnWork(b *testing.B) {
+	b.Run("bare", func(b *testing.B) { offline(b, bare("http://x", roundTrip(engine)), "") })
+	b.Run("gateway", func(b *testing.B) {
+		g, key := busy(b, "http://x", 1)
+		g.proxy.Transport = roundTrip(engine)
+		offline(b, g, key)
+	})
+}
+
+func online(b *testing.B, h http.Handler, path, key string) {
+	front := httptest.NewServer(h)
+	defer front.Close()
+	client := &http.Transport{MaxIdleConnsPerHost: 64}
+	defer client.CloseIdleConnections()
+	b.SetParallelism(16)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			r, _ := http.NewRequestWithContext(b.Context(), "GET", front.URL+path+"?city=Lagos", nil)
+			r.Header.Set("X-Api-Key", key)
+			res, err := client.RoundTrip(r)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
+			if res.StatusCode != 200 {
+				b.Errorf("status %d", res.StatusCode)
+				return
+			}
+		}
+	})
+}
+
+// BenchmarkCall makes calls over TCP, with generator, gateway and upstream in this process.
+func BenchmarkCall(b *testing.B) {
+	b.Run("bare", func(b *testing.B) {
+		online(b, bare(plainUpstream(b), &http.Transport{MaxIdleConnsPerHost: 64}), "/forecast", "")
+	})
+	for _, apis := range []int{1, 10_000} {
+		b.Run(fmt.Sprintf("gateway with %d APIs", apis), func(b *testing.B) {
+			g, key := busy(b, plainUpstream(b), apis)
+			online(b, g, "/v1/call/api-0/forecast", key)
+		})
+	}
+}
+
+func BenchmarkTable(b *testing.B) {
+	g, _ := busy(b, "http://x", 10_000)
+	b.Run("find", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if g.table.find("api-7777") == nil {
+				b.Fatal("not found")
+			}
+		}
+	})
+	b.Run("change one of 10000", func(b *testing.B) {
+		b.ReportAllocs()
+		u := g.table.find("api-1").id
+		for b.Loop() {
+			if _, err := g.table.reload(b.Context(), []id.ID{u}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -27,8 +27,8 @@ type GetUsageInput struct {
 	From, To      *time.Time // nil: 30 days before To; now
 	API           id.ID      // zero: all
 	GroupBy       string     // "", day, week or month
-	Limit, Offset int
-	Cursor        string // NextCursor of the page before
+	Limit, Offset int        // Limit is at least 1
+	Cursor        string     // NextCursor of the page before; not with an Offset
 }
 
 // UsagePage is one page. Total and Stats are of the whole period.

@@ -43,11 +43,11 @@ func (s *Server) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.owner.give(s.dir); err != nil {
-		return err
-	}
 	if !fresh {
 		s.endOrphan(ctx)
+	}
+	if err := s.owner.give(s.dir); err != nil {
+		return err
 	}
 	if s.guard, err = s.setGuard(); err != nil {
 		return err

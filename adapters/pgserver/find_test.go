@@ -71,7 +71,7 @@ func TestTheFolderThatIsSetIsUsedAndNoOther(t *testing.T) {
 	lookOnlyIn(t, []string{good}, good)
 	older := fakePrograms(t, "15.1", all...)
 	t.Setenv(BinEnv, older)
-	if got, err := binaries(t.Context(), nil); got != older || err != nil {
+	if got, err := binaries(t.Context(), nil, cacheDir); got != older || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
 	t.Setenv(BinEnv, ancient)

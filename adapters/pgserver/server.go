@@ -48,7 +48,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) { return startOn(ct
 
 // startOn is Start on ports of choose's choice.
 func startOn(ctx context.Context, cfg Config, choose func() (int, error)) (_ *Server, err error) {
-	bin, err := binaries(ctx, cfg.Log)
+	bin, err := binaries(ctx, cfg.Log, cacheDir)
 	if err != nil {
 		return nil, err
 	}

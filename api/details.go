@@ -116,7 +116,9 @@ func asInvalid(err error) error {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
 		field += "." + wrong.Field
 	}
-	return fault.InvalidFields(fault.Detail{Field: field, Message: "is not valid", Code: "INVALID_VALUE"}).Because(err)
+	return fault.InvalidFields(fault.Detail{
+		Field: field, Message: "must be a plain value of its type, a whole number without point or exponent", Code: "INVALID_VALUE",
+	}).Because(err)
 }
 
 // plain writes a bound without an exponent.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/rs/cors"
@@ -62,7 +63,7 @@ func (c CORS) Wrap(next http.Handler) http.Handler {
 	for _, o := range c.Origins {
 		origins[strings.TrimSuffix(strings.ToLower(strings.TrimSpace(o)), "/")] = true
 	}
-	return cors.New(cors.Options{
+	return plainPreflights(cors.New(cors.Options{
 		AllowOriginFunc: func(origin string) bool {
 			origin = strings.ToLower(origin)
 			return origins[origin] || (c.Development && isLocalhost(origin))
@@ -79,7 +80,22 @@ func (c CORS) Wrap(next http.Handler) http.Handler {
 			"X-Callora-Charge", "ETag",
 		},
 		MaxAge: maxAge,
-	}).Handler(next)
+	}).Handler(next))
+}
+
+// plainPreflights writes the header names of a preflight request as browsers do: in lower case, sorted, without spaces. The
+// library reads no other form, but clients that are no browsers send others.
+func plainPreflights(next http.Handler) http.Handler {
+	const asked = "Access-Control-Request-Headers"
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if lines := r.Header[asked]; r.Method == http.MethodOptions && len(lines) > 0 {
+			names := strings.FieldsFunc(strings.ToLower(strings.Join(lines, ",")), func(c rune) bool { return c == ',' || c == ' ' || c == '\t' })
+			slices.Sort(names)
+			r = r.Clone(r.Context())
+			r.Header[asked] = []string{strings.Join(names, ",")}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func isLocalhost(origin string) bool {

@@ -149,6 +149,9 @@ func TestAPanicIsAnsweredAndLogged(t *testing.T) {
 	if strings.Contains(a.Body.String(), "secret") {
 		t.Error(a.Body)
 	}
+	if a.Header().Get("X-Content-Type-Options") != "nosniff" || a.Header().Get("X-Request-Id") == "" {
+		t.Errorf("the answer lacks what every answer has: %v", a.Header())
+	}
 	if n := w.logs.FilterMessage("a request panicked").Len(); n != 1 {
 		t.Errorf("%d panics logged", n)
 	}
@@ -325,5 +328,25 @@ func TestPagesOfKnownOriginsMayCall(t *testing.T) {
 		if age := map[bool]string{true: "86400", false: "600"}[tc.development]; tc.ok && pre.Header().Get("Access-Control-Max-Age") != age {
 			t.Errorf("%+v: asked again after %s", tc, pre.Header().Get("Access-Control-Max-Age"))
 		}
+	}
+}
+
+func TestAPreflightMayNameHeadersInAnyForm(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(w *world) { w.cfg.CORS = api.CORS{Origins: []string{"https://shop.example"}} })
+	for _, names := range [][]string{
+		{"content-type,x-api-key"}, {"X-Api-Key, Content-Type"}, {"X-Api-Key,Content-Type"}, {"X-Api-Key", "content-type"},
+	} {
+		header := []string{"Origin", "https://shop.example", "Access-Control-Request-Method", "POST"}
+		for _, n := range names {
+			header = append(header, "Access-Control-Request-Headers", n)
+		}
+		if got := w.plain(t, "OPTIONS", "/api/apis", header...).Header().Get("Access-Control-Allow-Headers"); got != "content-type,x-api-key" {
+			t.Errorf("%q: allowed is %q", names, got)
+		}
+	}
+	strange := w.plain(t, "OPTIONS", "/api/apis", "Origin", "https://shop.example", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "X-Strange")
+	if got := strange.Header().Get("Access-Control-Allow-Headers"); got != "" {
+		t.Errorf("an unknown header is allowed: %q", got)
 	}
 }

@@ -86,6 +86,7 @@ func TestAKeyIsForAnActiveAPIAndSoundScopes(t *testing.T) {
 		`{"rateLimitPerMinute": 0}`:                           {"body.rateLimitPerMinute: must be >= 1"},
 		`{"rateLimitPerMinute": 1e9}`:                         {"body.rateLimitPerMinute: must be <= 1000000"},
 		`{"rateLimitPerMinute": 1.5}`:                         {"body.rateLimitPerMinute: must be of type integer"},
+		`{"rateLimitPerMinute": 60.0}`: {"body.rateLimitPerMinute: must be a plain value of its type, a whole number without point or exponent"},
 		`{"rateLimitPerMinute": "60"}`:                        {"body.rateLimitPerMinute: must be of type integer"},
 	} {
 		if got := w.as(t, w.consumer, "POST", "/api/apis/weather/keys", body).refused(400, "VALIDATION_ERROR"); !slices.Equal(got, want) {

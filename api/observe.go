@@ -53,8 +53,9 @@ func (s *server) recovered(w *statusWriter, r *http.Request) {
 	if w.status != 0 {
 		panic(http.ErrAbortHandler)
 	}
-	clear(w.Header())
-	w.Header().Set("X-Request-Id", exchangeOf(r.Context()).requestID)
+	for _, name := range []string{"Content-Encoding", "Content-Length", "Etag"} { // of the answer that did not come about
+		w.Header().Del(name)
+	}
 	writeError(w, r, fmt.Errorf("panic: %v", p))
 }
 

@@ -16,7 +16,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/CalloraOrg/callora-backend/adapters/ratelimit"
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
@@ -57,7 +56,7 @@ func busy(b *testing.B, upstream string, apis int) (*Gateway, string) {
 		ProxyTimeout: 30 * time.Second, BodyLimit: 1 << 20, RatePerMinute: 1 << 30, AllowedHosts: []string{"127.0.0.1"},
 	}, Deps{
 		Till: &freeTill{}, Keys: store, Routes: store, Changes: store, NewID: newID, Now: func() time.Time { return time.Now().UTC() }, Log: log,
-		Limiter: ratelimit.New(time.Now), Registry: prometheus.NewRegistry(),
+		Limiter: newFakeLimiter(), Registry: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		b.Fatal(err)

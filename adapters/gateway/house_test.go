@@ -22,7 +22,6 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/CalloraOrg/callora-backend/adapters/ratelimit"
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
@@ -80,7 +79,7 @@ func open(t *testing.T, serve http.HandlerFunc, options ...option) *house {
 	}
 	deps := Deps{
 		Till: h.till, Keys: h.store, Routes: h.store, Changes: h.store, Once: h.bank, NewID: newID, Now: time.Now, Log: zap.New(core),
-		Limiter: ratelimit.New(time.Now),
+		Limiter: newFakeLimiter(),
 	}
 	for _, o := range options {
 		o(&cfg, &deps)
@@ -441,4 +440,22 @@ func prefixes(t *testing.T, list ...string) []netip.Prefix {
 		out = append(out, netip.MustParsePrefix(s))
 	}
 	return out
+}
+
+// fakeLimiter admits the whole limit of each key and nothing more: its windows do not end.
+type fakeLimiter struct {
+	mu    sync.Mutex
+	taken map[string]int
+}
+
+func newFakeLimiter() *fakeLimiter { return &fakeLimiter{taken: map[string]int{}} }
+
+func (f *fakeLimiter) Take(key string, limit int, window time.Duration) ports.Decision {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.taken[key] == limit {
+		return ports.Decision{Limit: limit, Reset: window, RetryAfter: window}
+	}
+	f.taken[key]++
+	return ports.Decision{Allowed: true, Limit: limit, Remaining: limit - f.taken[key], Reset: window}
 }

@@ -86,7 +86,7 @@ func TestAKeyIsForAnActiveAPIAndSoundScopes(t *testing.T) {
 		`{"rateLimitPerMinute": 0}`:                           {"body.rateLimitPerMinute: must be >= 1"},
 		`{"rateLimitPerMinute": 1e9}`:                         {"body.rateLimitPerMinute: must be <= 1000000"},
 		`{"rateLimitPerMinute": 1.5}`:                         {"body.rateLimitPerMinute: must be of type integer"},
-		`{"rateLimitPerMinute": 60.0}`: {"body.rateLimitPerMinute: must be a plain value of its type, a whole number without point or exponent"},
+		`{"rateLimitPerMinute": 60.0}`:                        {"body.rateLimitPerMinute: must be a plain value of its type, a whole number without point or exponent"},
 		`{"rateLimitPerMinute": "60"}`:                        {"body.rateLimitPerMinute: must be of type integer"},
 	} {
 		if got := w.as(t, w.consumer, "POST", "/api/apis/weather/keys", body).refused(400, "VALIDATION_ERROR"); !slices.Equal(got, want) {
@@ -154,5 +154,25 @@ func TestKeysOfOneMomentDiffer(t *testing.T) {
 	}
 	if _, err := fmt.Sscanf(w.issue(t, w.consumer, "").Prefix, "ck_live_%8x", new(uint32)); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTimesAreShownAsTheStoreKeepsThem(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(w *world) { w.deps.Now = func() time.Time { return noon.Add(123456789) } })
+	kept := noon.Add(123456000)
+	k := w.issue(t, w.consumer, "")
+	var next keyBody
+	w.as(t, w.consumer, "POST", "/api/keys/"+k.ID+"/rotate", "").into(201, &next)
+	if !k.CreatedAt.Equal(kept) || !next.CreatedAt.Equal(kept) || !next.Previous.ExpiresAt.Equal(kept.Add(24*time.Hour)) {
+		t.Errorf("%v, %v until %v; want whole microseconds", k.CreatedAt, next.CreatedAt, next.Previous.ExpiresAt)
+	}
+	var made struct {
+		CreatedAt time.Time `json:"created_at"`
+	}
+	w.as(t, w.seller, "POST", "/api/apis", `{"name": "x", "base_url": "https://a.example", "category": "c",
+		"endpoints": [{"path": "/", "method": "GET", "price_per_call_usdc": "1"}]}`).into(201, &made)
+	if !made.CreatedAt.Equal(kept) {
+		t.Errorf("%v, want whole microseconds", made.CreatedAt)
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/fault"
+	"github.com/CalloraOrg/callora-backend/ports"
 )
 
 // draws bounds how often a taken prefix is drawn anew. The prefix has 32 random bits: with a million keys one draw in
@@ -26,6 +28,9 @@ func drawUntilFree(random io.Reader, key *apikey.Key, store func() error) (plain
 	}
 	return "", fmt.Errorf("%d drawn prefixes in a row were taken", draws) // the random source must be broken
 }
+
+// moment is now as the store keeps it, to the microsecond: so a key shows the same times in every answer.
+func moment(now ports.Clock) time.Time { return now().Truncate(time.Microsecond) }
 
 const maxPerMinute = 1_000_000
 

@@ -42,7 +42,7 @@ func (uc IssueKey) Do(ctx context.Context, in IssueKeyInput) (Issued, error) {
 	if err != nil {
 		return Issued{}, fmt.Errorf("issue a key: %w", err)
 	}
-	key := apikey.Key{ID: uc.NewID(), UserID: in.Actor, APIID: api.ID, Scopes: in.Scopes, CreatedAt: uc.Now()}
+	key := apikey.Key{ID: uc.NewID(), UserID: in.Actor, APIID: api.ID, Scopes: in.Scopes, CreatedAt: moment(uc.Now)}
 	if key.Scopes == nil {
 		key.Scopes = []string{apikey.AllScopes}
 	}

@@ -32,7 +32,7 @@ type Rotated struct {
 
 // Do rotates the key. Faults: apikey.ErrNotFound, apikey.ErrForbidden, apikey.ErrRevoked.
 func (uc RotateKey) Do(ctx context.Context, in RotateKeyInput) (Rotated, error) {
-	now := uc.Now()
+	now := moment(uc.Now)
 	out := Rotated{OldEndsAt: now.Add(uc.Grace)}
 	next := apikey.Key{ID: uc.NewID(), UserID: in.Actor, CreatedAt: now}
 	plain, err := drawUntilFree(uc.Random, &next, func() (err error) {

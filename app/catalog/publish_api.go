@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
@@ -39,7 +40,7 @@ func (uc PublishAPI) Do(ctx context.Context, in PublishInput) (listing.API, erro
 	if err != nil {
 		return listing.API{}, err
 	}
-	now := uc.Now()
+	now := uc.Now().Truncate(time.Microsecond) // what the store keeps of a time: so an API always shows the same one
 	api.ID, api.DeveloperID, api.Status, api.CreatedAt, api.UpdatedAt = uc.NewID(), developer.ID, listing.Active, now, now
 	for i := range api.Endpoints {
 		e := &api.Endpoints[i]

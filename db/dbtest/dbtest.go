@@ -34,19 +34,23 @@ func New(t testing.TB) *sqlx.DB {
 // URL returns the address of a new, migrated database that is dropped at the end of the test.
 func URL(t testing.TB) string {
 	t.Helper()
-	s := server(t)
-	if s.template != "" {
-		return s.create(t, s.template)
-	}
-	address := s.create(t, "template0")
-	migrate(t, address)
-	return address
+	return server(t).migrated(t)
 }
 
 // Empty returns the address of a new database without a schema.
 func Empty(t testing.TB) string {
 	t.Helper()
 	return server(t).create(t, "template0")
+}
+
+func (s *testServer) migrated(t testing.TB) string {
+	t.Helper()
+	if s.template != "" {
+		return s.create(t, s.template)
+	}
+	address := s.create(t, "template0")
+	migrate(t, address)
+	return address
 }
 
 func (s *testServer) create(t testing.TB, template string) string {

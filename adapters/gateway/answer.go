@@ -28,7 +28,7 @@ func answered(res *http.Response) error {
 		return c.answerTunnel(res)
 	case !chargeable(res.StatusCode):
 		c.release()
-		res.Header[headerCharge] = []string{zeroCharge}
+		res.Header[headerCharge] = nothingCharged
 		c.begin(res.StatusCode)
 		res.Body = &passing{ReadCloser: res.Body, call: c}
 		return nil
@@ -81,12 +81,15 @@ func (c *call) begin(status int) {
 	c.sent, c.out.begun = true, true
 }
 
+// nothingCharged is the X-Callora-Charge of a call that is not charged.
+var nothingCharged = []string{zeroCharge}
+
 // price is the X-Callora-Charge of a call that is charged.
 func (c *call) price() []string {
 	if c.free {
-		return []string{zeroCharge}
+		return nothingCharged
 	}
-	return []string{c.endpoint.Price.String()}
+	return c.endpoint.charge
 }
 
 // answerSmall reads the whole body, charges, and only then lets anything out.
@@ -98,7 +101,8 @@ func (c *call) answerSmall(res *http.Response) error {
 		buffers.Put(buf)
 		return fmt.Errorf("the upstream's answer broke off after %d of %d bytes: %w", n, res.ContentLength, err)
 	}
-	body := &pooled{Reader: bytes.NewReader(buf[:n]), buf: buf}
+	body := &pooled{buf: buf}
+	body.Reset(buf[:n])
 	if err := c.answerWhole(res, buf[:n]); err != nil {
 		_ = body.Close()
 		return err
@@ -131,14 +135,14 @@ func (c *call) keep(res *http.Response, body []byte, whole bool) *usage.OnceAnsw
 
 // pooled is a body in a pooled buffer.
 type pooled struct {
-	*bytes.Reader
+	bytes.Reader
 	buf []byte
 }
 
 // Close gives the buffer back; the proxy closes a body once it has copied it, and may do so twice.
 func (p *pooled) Close() error {
 	if p.buf != nil {
-		p.Reader.Reset(nil)
+		p.Reset(nil)
 		buffers.Put(p.buf)
 		p.buf = nil
 	}

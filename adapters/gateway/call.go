@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -27,14 +29,14 @@ type call struct {
 	event     id.ID // of the charge: the request's own id, or that of the first call with the same Idempotency-Key
 	key       *cachedKey
 	route     *route
-	endpoint  *listing.Endpoint
+	endpoint  *offer
 	path      listing.Path
 	target    *target
 	legacy    bool
 	hold      ports.Hold
 	once      *onceCall // nil without an Idempotency-Key
 	body      *requestBody
-	watch     *watchdog
+	watch     watchdog
 
 	status     int
 	sent       bool // the answer's header is on its way: no envelope can follow
@@ -56,6 +58,12 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
+// name gives the call the id of its charge. It is also what caller, upstream and log know the call by.
+func (c *call) name(event id.ID) {
+	c.event, c.requestID = event, event.String()
+	c.w.Header()[headerID] = []string{c.requestID}
+}
+
 // charge records the call. On an error it is not charged, and no complete answer may be given.
 func (c *call) charge(status int, answer *usage.OnceAnswer) error {
 	if c.free {
@@ -65,7 +73,7 @@ func (c *call) charge(status int, answer *usage.OnceAnswer) error {
 		ID: c.event, UserID: c.key.UserID, APIID: c.route.id, EndpointID: c.endpoint.ID, KeyID: c.key.ID, Status: status,
 		Latency: c.upstream, OccurredAt: c.event.Time(), Once: answer,
 	}
-	if err := c.hold.Charge(context.WithoutCancel(c.r.Context()), e); err != nil {
+	if err := c.hold.Charge(c.r.Context(), e); err != nil {
 		c.cause = err
 		return usage.ErrNotRecorded.Because(err)
 	}
@@ -94,9 +102,7 @@ func (c *call) leave() {
 
 // finish ends the call whatever happened to it, and writes its line.
 func (c *call) finish() {
-	if c.watch != nil {
-		c.watch.stop()
-	}
+	c.watch.stop()
 	c.release()
 	took := c.g.deps.Now().Sub(c.start)
 	if c.status == 0 {
@@ -129,28 +135,25 @@ func (c *call) log(took time.Duration) {
 	if line == nil {
 		return
 	}
-	fields := make([]zap.Field, 0, 16)
-	fields = append(fields,
+	pooled := fieldsOfLine.Get().(*[mostFields]zap.Field)
+	fields := append(pooled[:0],
 		zap.String("requestId", c.requestID), zap.String("method", c.r.Method), zap.String("route", c.template()), zap.Int("statusCode", c.status),
 		zap.Float64("durationMs", float64(took.Microseconds())/1000), zap.String("clientIp", c.address()),
 	)
 	if c.route != nil {
-		fields = append(fields, zap.String("api", c.route.slug), zap.Stringer("apiId", c.route.id))
+		fields = append(fields, zap.String("api", c.route.slug), zap.String("apiId", c.route.text))
 	}
 	if c.endpoint != nil {
-		fields = append(fields, zap.String("endpoint", c.endpoint.Method+" "+c.endpoint.Path))
+		fields = append(fields, zap.String("endpoint", c.endpoint.name))
 	}
 	if c.key != nil {
-		fields = append(fields, zap.String("keyPrefix", c.key.Prefix), zap.Stringer("userId", c.key.UserID))
+		fields = append(fields, zap.String("keyPrefix", c.key.Prefix), zap.String("userId", c.key.owner))
 	}
 	if c.upstream > 0 {
 		fields = append(fields, zap.Float64("upstreamMs", float64(c.upstream.Microseconds())/1000))
 	}
 	if c.charged {
-		fields = append(fields, zap.Stringer("charge", c.endpoint.Price))
-	}
-	if c.event != (id.ID{}) && c.once != nil {
-		fields = append(fields, zap.Stringer("event", c.event))
+		fields = append(fields, zap.String("charge", c.endpoint.charge[0]))
 	}
 	if c.refusal != "" {
 		fields = append(fields, zap.String("refusal", c.refusal))
@@ -159,9 +162,20 @@ func (c *call) log(took time.Duration) {
 		fields = append(fields, zap.Error(c.cause))
 	}
 	line.Write(fields...)
+	clear(pooled[:])
+	fieldsOfLine.Put(pooled)
 }
 
+const mostFields = 16
+
+// fieldsOfLine are arrays of fields; a logger takes what it needs before Write returns.
+var fieldsOfLine = sync.Pool{New: func() any { return new([mostFields]zap.Field) }}
+
+// address is the caller's address for the log.
 func (c *call) address() string {
+	if i := strings.LastIndexByte(c.r.RemoteAddr, ':'); i > 0 && !c.g.cfg.TrustProxy {
+		return strings.Trim(c.r.RemoteAddr[:i], "[]")
+	}
 	a, ok := clientIP(c.r, c.g.cfg.TrustProxy)
 	if !ok {
 		return "unknown"
@@ -171,18 +185,12 @@ func (c *call) address() string {
 
 // limited applies the key's rate limit, and tells the caller how it stands.
 func (c *call) limited() error {
-	limit := c.g.cfg.RatePerMinute
-	if own := c.key.RateLimitPerMinute; own > 0 && (limit == 0 || own < limit) {
-		limit = own
-	}
-	if limit == 0 || c.g.deps.Limiter == nil {
+	if c.key.limit == 0 || c.g.deps.Limiter == nil {
 		return nil
 	}
-	d := c.g.deps.Limiter.Take(c.key.Prefix, limit, time.Minute)
-	h := c.w.Header()
-	h["X-Ratelimit-Limit"] = []string{strconv.Itoa(d.Limit)}
-	h["X-Ratelimit-Remaining"] = []string{strconv.Itoa(d.Remaining)}
-	h["X-Ratelimit-Reset"] = []string{seconds(d.Reset)}
+	d := c.g.deps.Limiter.Take(c.key.Prefix, c.key.limit, time.Minute)
+	h, values := c.w.Header(), []string{strconv.Itoa(d.Remaining), seconds(d.Reset)}
+	h["X-Ratelimit-Limit"], h["X-Ratelimit-Remaining"], h["X-Ratelimit-Reset"] = c.key.limitText, values[:1:1], values[1:]
 	if d.Allowed {
 		return nil
 	}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"log"
 	"net"
@@ -58,27 +57,34 @@ func (c *call) serve() {
 		}
 		c.hold = hold
 	}
-	c.watch = newWatchdog(c.r.Context(), c.g.cfg.ProxyTimeout)
+	c.watch.start(c.r.Context(), c.g.cfg.ProxyTimeout)
 	c.wrapBody()
 	c.upstreamAt = c.g.deps.Now()
 	proxy := c.g.proxy
 	if c.target == c.g.ownAt {
 		proxy = c.g.own
 	}
-	proxy.ServeHTTP(&c.out, c.r.WithContext(callContext{c.watch.ctx, c}))
+	proxy.ServeHTTP(&c.out, c.r.WithContext((*callContext)(c)))
 }
 
-// callContext carries the call to the proxy's callbacks, in one allocation.
-type callContext struct {
-	context.Context
-	call *call
-}
+// callContext is the context of a call's way to the upstream. It carries the call to the proxy's callbacks.
+type callContext call
 
-func (c callContext) Value(key any) any {
+// Deadline implements context.Context.
+func (c *callContext) Deadline() (time.Time, bool) { return c.watch.ctx.Deadline() }
+
+// Done implements context.Context.
+func (c *callContext) Done() <-chan struct{} { return c.watch.ctx.Done() }
+
+// Err implements context.Context.
+func (c *callContext) Err() error { return c.watch.ctx.Err() }
+
+// Value implements context.Context.
+func (c *callContext) Value(key any) any {
 	if _, ok := key.(callKey); ok {
-		return c.call
+		return (*call)(c)
 	}
-	return c.Context.Value(key)
+	return c.watch.ctx.Value(key)
 }
 
 // rewrite addresses the call to the upstream. The proxy has already dropped hop-by-hop headers (RFC 9110 7.6.1), those
@@ -94,7 +100,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 	out.Host = c.target.host
 	out.Trailer = pr.In.Trailer // filled in while the body is read
 	stripCredentials(out.Header)
-	out.Header[headerID] = []string{c.requestID}
+	out.Header[headerID] = c.w.Header()[headerID]
 }
 
 // failed ends a call that has no answer, or whose answer could not be charged.
@@ -135,14 +141,17 @@ func isTooLarge(err error) bool {
 }
 
 // buffers are what bodies are copied through.
-var buffers = &bufferPool{sync.Pool{New: func() any { b := make([]byte, copySize); return &b }}}
+var buffers = &bufferPool{sync.Pool{New: func() any { return new([copySize]byte) }}}
 
 const copySize = 32 << 10
 
 type bufferPool struct{ pool sync.Pool }
 
-func (p *bufferPool) Get() []byte  { return *p.pool.Get().(*[]byte) }
-func (p *bufferPool) Put(b []byte) { p.pool.Put(&b) }
+// Get implements httputil.BufferPool.
+func (p *bufferPool) Get() []byte { return p.pool.Get().(*[copySize]byte)[:] }
+
+// Put implements httputil.BufferPool. It takes back what Get gave, and nothing else.
+func (p *bufferPool) Put(b []byte) { p.pool.Put((*[copySize]byte)(b)) }
 
 // logWriter takes what the proxy has to say, e.g. that a copy was cut.
 type logWriter struct{ log *zap.Logger }

@@ -42,7 +42,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		// What the operator configures may be private. Nobody else may reach it under that name, so it is no exemption.
 		own = newEngine(nil, cfg.MaxIdlePerHost)
 	}
-	g := &Gateway{cfg: cfg, deps: deps, keys: newKeyCache(deps.Keys, deps.Now)}
+	g := &Gateway{cfg: cfg, deps: deps, keys: newKeyCache(deps.Keys, deps.Now, cfg.RatePerMinute)}
 	g.table = table{source: deps.Routes, report: func(err error) { deps.Log.Error("routes", zap.Error(err)) }}
 	if cfg.LegacyUpstream != nil {
 		var err error

@@ -24,8 +24,8 @@ const (
 // ServeHTTP serves one call.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	event := g.deps.NewID()
-	c := &call{g: g, w: w, out: out{ResponseWriter: w, patience: g.cfg.ProxyTimeout}, r: r, start: g.deps.Now(), event: event, requestID: event.String()}
-	w.Header()[headerID] = []string{c.requestID}
+	c := &call{g: g, w: w, r: r, out: out{ResponseWriter: w, patience: g.cfg.ProxyTimeout}, start: g.deps.Now()}
+	c.name(event)
 	g.metrics.inFlight.Inc()
 	defer g.metrics.inFlight.Dec()
 	defer c.finish()
@@ -95,7 +95,7 @@ func (c *call) admit() error {
 		return err
 	}
 	var ok bool
-	if c.endpoint, ok = c.route.menu.Find(c.r.Method, c.path); !ok {
+	if c.endpoint, ok = c.route.offer(c.r.Method, c.path); !ok {
 		return errNoEndpoint
 	}
 	c.target = c.route.target
@@ -131,7 +131,7 @@ func (c *call) admitLegacy() error {
 		return errWrongKey
 	}
 	var ok bool
-	if c.endpoint, ok = c.route.menu.Any(c.r.Method); !ok {
+	if c.endpoint, ok = c.route.rest(c.r.Method); !ok {
 		return errNoEndpoint
 	}
 	c.path, _ = listing.CleanPath("")

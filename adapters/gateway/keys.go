@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,25 +24,39 @@ const (
 
 // keyCache holds the keys that were used, until the change feed says that one has changed.
 type keyCache struct {
-	source  ports.KeyLookup
-	now     ports.Clock
-	present sync.Map                      // prefix -> *cachedKey
-	absent  *lru.Cache[string, time.Time] // prefix -> until when it is taken for unknown
-	flight  singleflight.Group
-	version atomic.Int64 // grows with each invalidation: what was read before one is not kept
+	source    ports.KeyLookup
+	now       ports.Clock
+	perMinute int
+	present   sync.Map                      // prefix -> *cachedKey
+	absent    *lru.Cache[string, time.Time] // prefix -> until when it is taken for unknown
+	flight    singleflight.Group
+	version   atomic.Int64 // grows with each invalidation: what was read before one is not kept
 }
 
 type cachedKey struct {
 	apikey.Key
-	used atomic.Int64 // unix minute of the last use that has been reported
+	owner     string       // UserID
+	limit     int          // calls per minute, the key's own or the gateway's; 0: no limit
+	limitText []string     // X-RateLimit-Limit
+	used      atomic.Int64 // unix minute of the last use that has been noted
 }
 
-func newKeyCache(source ports.KeyLookup, now ports.Clock) *keyCache {
+// newCachedKey prepares what calls with the key need each time. perMinute is the gateway's own limit.
+func newCachedKey(k apikey.Key, perMinute int) *cachedKey {
+	c := &cachedKey{Key: k, owner: k.UserID.String(), limit: perMinute}
+	if own := k.RateLimitPerMinute; own > 0 && (perMinute == 0 || own < perMinute) {
+		c.limit = own
+	}
+	c.limitText = []string{strconv.Itoa(c.limit)}
+	return c
+}
+
+func newKeyCache(source ports.KeyLookup, now ports.Clock, perMinute int) *keyCache {
 	absent, err := lru.New[string, time.Time](absentMost)
 	if err != nil { // only for a size below 1
 		panic(err)
 	}
-	return &keyCache{source: source, now: now, absent: absent}
+	return &keyCache{source: source, now: now, perMinute: perMinute, absent: absent}
 }
 
 // find returns the key with a prefix. Faults: apikey.ErrNotFound, errNoKeyStore.
@@ -76,7 +91,7 @@ func (c *keyCache) read(ctx context.Context, prefix string) (*cachedKey, error) 
 	case err != nil:
 		return nil, errNoKeyStore.Because(err)
 	}
-	found := &cachedKey{Key: k}
+	found := newCachedKey(k, c.perMinute)
 	c.present.Store(prefix, found)
 	if c.version.Load() != version { // it may have changed while it was read: serve this call, keep nothing
 		c.present.CompareAndDelete(prefix, found)

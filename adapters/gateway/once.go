@@ -82,9 +82,7 @@ func (c *call) claimOnce() (done bool) {
 // run makes the call the one that is charged for the key, under the event of the first that claimed it.
 func (c *call) run(key string, claim, event id.ID) {
 	c.once = &onceCall{key: key, claim: claim}
-	c.event = event
-	c.requestID = event.String()
-	c.w.Header()[headerID] = []string{c.requestID}
+	c.name(event)
 }
 
 // replay gives the kept answer again. One that was too large to keep is fetched again, without a charge.

@@ -17,9 +17,40 @@ import (
 // route is an API as the gateway serves it. It is immutable.
 type route struct {
 	id     id.ID
+	text   string // id
 	slug   string
 	target *target
 	menu   *listing.Menu
+	offers map[id.ID]*offer
+}
+
+// offer is an endpoint with what its calls say of it, made once and not for each call.
+type offer struct {
+	*listing.Endpoint
+	name   string
+	charge []string // the X-Callora-Charge of a charged call
+}
+
+func newOffer(e *listing.Endpoint) *offer {
+	return &offer{Endpoint: e, name: e.Method + " " + e.Path, charge: []string{e.Price.String()}}
+}
+
+// offer returns what a call buys, see listing.Menu.Find.
+func (r *route) offer(method string, path listing.Path) (*offer, bool) {
+	e, ok := r.menu.Find(method, path)
+	if !ok {
+		return nil, false
+	}
+	return r.offers[e.ID], true
+}
+
+// rest returns what a call buys that has no path, see listing.Menu.Any.
+func (r *route) rest(method string) (*offer, bool) {
+	e, ok := r.menu.Any(method)
+	if !ok {
+		return nil, false
+	}
+	return r.offers[e.ID], true
 }
 
 // target is an upstream's base, ready to be joined with a call's path.
@@ -84,7 +115,7 @@ func (t *table) reload(ctx context.Context, apis []id.ID) (failed []id.ID, err e
 		}
 		if old := next[u.String()]; old != nil {
 			delete(next, old.slug)
-			delete(next, u.String())
+			delete(next, old.text)
 		}
 		if e == nil && a.Status == listing.Active {
 			active = append(active, a)
@@ -104,6 +135,12 @@ func (t *table) put(m map[string]*route, a listing.API) {
 		t.report(fmt.Errorf("API %s is not served: %w", a.Slug, err))
 		return
 	}
-	r := &route{id: a.ID, slug: a.Slug, target: base, menu: listing.NewMenu(a.Endpoints)}
-	m[a.Slug], m[a.ID.String()] = r, r
+	r := &route{
+		id: a.ID, text: a.ID.String(), slug: a.Slug, target: base, menu: listing.NewMenu(a.Endpoints),
+		offers: make(map[id.ID]*offer, len(a.Endpoints)),
+	}
+	for i := range a.Endpoints {
+		r.offers[a.Endpoints[i].ID] = newOffer(&a.Endpoints[i])
+	}
+	m[r.slug], m[r.text] = r, r
 }

@@ -15,19 +15,20 @@ type watchdog struct {
 	bark     atomic.Bool
 }
 
-func newWatchdog(parent context.Context, patience time.Duration) *watchdog {
-	w := &watchdog{patience: patience}
+func (w *watchdog) start(parent context.Context, patience time.Duration) {
+	w.patience = patience
 	w.ctx, w.cancel = context.WithCancel(parent)
-	w.timer = time.AfterFunc(patience, func() {
-		w.bark.Store(true)
-		w.cancel()
-	})
-	return w
+	w.timer = time.AfterFunc(patience, w.expire)
 }
 
-// progress starts the wait anew. A call that nobody watches yet may make progress too.
+func (w *watchdog) expire() {
+	w.bark.Store(true)
+	w.cancel()
+}
+
+// progress starts the wait anew. A call that is not watched yet may make progress too.
 func (w *watchdog) progress() {
-	if w != nil && w.timer.Stop() { // when it has already barked, it has
+	if w.timer != nil && w.timer.Stop() { // when it has already barked, it has
 		w.timer.Reset(w.patience)
 	}
 }
@@ -36,8 +37,10 @@ func (w *watchdog) progress() {
 func (w *watchdog) rest() { w.timer.Stop() }
 
 func (w *watchdog) stop() {
-	w.timer.Stop()
-	w.cancel()
+	if w.timer != nil {
+		w.timer.Stop()
+		w.cancel()
+	}
 }
 
 func (w *watchdog) barked() bool { return w.bark.Load() }

@@ -140,11 +140,6 @@ func (c *child) whyFailed(err error) error {
 	}
 }
 
-// cpu is the processor time that the process used in its life. It must have ended.
-func (c *child) cpu() time.Duration {
-	return c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime()
-}
-
 // tail keeps the last bytes written to it.
 type tail struct {
 	mu  sync.Mutex

@@ -114,12 +114,11 @@ func (g *gateway) stop() error {
 
 // books are a gateway's accounts at its end.
 type books struct {
-	Gateway    string   `json:"gateway"`
-	Charged    int      `json:"chargedAnswers"`
-	Events     int      `json:"usageEvents"`
-	HeldLeft   int64    `json:"heldStroops"`
-	Broken     []string `json:"brokenInvariants,omitempty"`
-	CPUPerCall float64  `json:"cpuMicrosPerCall"`
+	Gateway  string   `json:"gateway"`
+	Charged  int      `json:"chargedAnswers"`
+	Events   int      `json:"usageEvents"`
+	HeldLeft int64    `json:"heldStroops"`
+	Broken   []string `json:"brokenInvariants,omitempty"`
 }
 
 // right reports whether every charged answer, and nothing else, was recorded and paid for.
@@ -131,7 +130,6 @@ func (g *gateway) close(ctx context.Context) (books, error) {
 		return books{}, err
 	}
 	b := books{Gateway: g.name, Charged: g.charged}
-	b.CPUPerCall = float64(g.child.cpu().Microseconds()) / float64(max(g.charged, 1))
 	return b, errors.Join(
 		g.db.GetContext(ctx, &b.Events, `SELECT count(*) FROM usage_events`),
 		g.db.GetContext(ctx, &b.HeldLeft, `SELECT sum(held) FROM vaults`),

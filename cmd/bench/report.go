@@ -63,6 +63,15 @@ func (f *findings) write(out io.Writer, bars []bar) error {
 			p("%s\t%.0f\t%.2f\t%.2f\t%.2f\t", r.Target, median(r.Calls), median(r.Ratio), slices.Min(r.Ratio), slices.Max(r.Ratio))
 		}
 	}
+	if least := f.leastCPU(); least > 0 {
+		p("\nProcessor time, us a call, with what a load leaves to do afterwards\n")
+		p("\tgenerator\tupstream\tproxy\tdatabase\tsum\tcalls/s if alone\tof bare\t")
+		for _, r := range f.Rates {
+			c := middle(r.CPU)
+			p("%s\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%.2f\t", r.Target, c.Generator, c.Upstream, c.Proxy, c.Database, c.sum(),
+				float64(f.CPUs)*1e6/c.sum(), least/c.sum())
+		}
+	}
 	if len(f.Latencies) > 0 {
 		p("\nLatency at %.0f calls/s arriving, ms\n", f.Arrivals)
 		p("\tp50\tp99\tadded to direct p50\tp99\tadded to bare p50\tp99\t")
@@ -88,9 +97,9 @@ func (f *findings) write(out io.Writer, bars []bar) error {
 	}
 	if len(f.Books) > 0 {
 		p("\nBooks at the end\n")
-		p("\tcharged answers\tusage events\theld\tinvariants\tCPU of serve, us/call\t")
+		p("\tcharged answers\tusage events\theld\tinvariants\t")
 		for _, b := range f.Books {
-			p("%s\t%d\t%d\t%d\t%s\t%.0f\t", b.Gateway, b.Charged, b.Events, b.HeldLeft, verdict(len(b.Broken) == 0), b.CPUPerCall)
+			p("%s\t%d\t%d\t%d\t%s\t", b.Gateway, b.Charged, b.Events, b.HeldLeft, verdict(len(b.Broken) == 0))
 		}
 	}
 	p("\nBars\n")
@@ -98,6 +107,14 @@ func (f *findings) write(out io.Writer, bars []bar) error {
 		p("%s\t%s\t%.5g %s\t(%s %.5g)\t", verdict(b.Passed), b.What, b.Value, b.Unit, b.Bound, b.Limit)
 	}
 	return w.Flush()
+}
+
+// leastCPU is what a call through the bare proxy costs; 0 when that is not known.
+func (f *findings) leastCPU() float64 {
+	if len(f.Rates) == 0 {
+		return 0
+	}
+	return middle(f.Rates[0].CPU).sum()
 }
 
 func verdict(ok bool) string {

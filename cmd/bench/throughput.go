@@ -24,23 +24,27 @@ type rate struct {
 	Target string    `json:"target"`
 	Calls  []float64 `json:"callsPerSecond"`
 	Ratio  []float64 `json:"ofBare"`
+	CPU    []cpu     `json:"cpuMicrosPerCall"`
 }
 
 // throughput alternates the targets, so that a slower minute of the machine slows all of them.
 func (b *bench) throughput(ctx context.Context, gates map[string]*gateway) ([]rate, error) {
 	rates := []rate{{Target: bare}, {Target: async}, {Target: durable}}
 	for round := range b.opt.rounds {
+		before := b.rig.usedCPU(b.rig.bare)
 		t, err := b.rig.proxied().saturate(ctx, b.opt.roundFor)
 		if err != nil {
 			return nil, b.rig.bare.whyFailed(err)
 		}
-		rates[0].add(t.perSecond(), t.perSecond())
+		rates[0].add(t.perSecond(), t.perSecond(), b.rig.usedCPU(b.rig.bare).perCall(before, t.calls))
 		for i, mode := range modes {
-			calls, err := b.saturate(ctx, gates[mode], b.opt.roundFor)
+			g := gates[mode]
+			before, charged := b.rig.usedCPU(g.child), g.charged
+			calls, err := b.saturate(ctx, g, b.opt.roundFor)
 			if err != nil {
 				return nil, err
 			}
-			rates[i+1].add(calls, t.perSecond())
+			rates[i+1].add(calls, t.perSecond(), b.rig.usedCPU(g.child).perCall(before, g.charged-charged))
 		}
 		b.say("round %d of %d: bare %.0f, async %.0f, durable %.0f calls/s", round+1, b.opt.rounds,
 			rates[0].Calls[round], rates[1].Calls[round], rates[2].Calls[round])
@@ -48,7 +52,8 @@ func (b *bench) throughput(ctx context.Context, gates map[string]*gateway) ([]ra
 	return rates, nil
 }
 
-func (r *rate) add(calls, bare float64) {
+func (r *rate) add(calls, bare float64, used cpu) {
+	r.CPU = append(r.CPU, used)
 	r.Calls = append(r.Calls, calls)
 	r.Ratio = append(r.Ratio, calls/bare)
 }

@@ -184,7 +184,8 @@ type fakeTill struct {
 	charges []usage.Event
 	short   bool
 	refuse  error
-	before  func() // called at a charge, before it takes effect
+	before  func()       // called at a charge, before it takes effect
+	luck    func() error // of a charge; nil: always good
 }
 
 type fakeHold struct {
@@ -207,6 +208,9 @@ func (h *fakeHold) Charge(ctx context.Context, e usage.Event) error {
 	f := h.till
 	f.mu.Lock()
 	before, refuse := f.before, f.refuse
+	if f.luck != nil {
+		refuse = f.luck()
+	}
 	if h.ended {
 		f.mu.Unlock()
 		return errors.New("charged twice")

@@ -7,7 +7,6 @@ import (
 	"io"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
@@ -74,7 +73,7 @@ func TestEveryWrongFieldOfAKeyIsNamed(t *testing.T) {
 	}{
 		"unknown scopes":           {[]string{"read", "admin", "*", "get:/x"}, 1, []string{"body.scopes[1]", "body.scopes[3]"}},
 		"no scope at all":          {[]string{}, 1, []string{"body.scopes"}},
-		"too many":                 {strings.Split(strings.Repeat("read ", 21), " "), 1, []string{"body.scopes"}},
+		"too many":                 {slices.Repeat([]string{"read"}, 21), 1, []string{"body.scopes"}},
 		"no calls":                 {nil, 0, []string{"body.rateLimitPerMinute"}},
 		"fewer than none":          {nil, -1, []string{"body.rateLimitPerMinute"}},
 		"more than a key may have": {nil, 1_000_001, []string{"body.rateLimitPerMinute"}},

@@ -81,7 +81,7 @@ func TestTheBaseURLIsOneThatTheGatewayCanCall(t *testing.T) {
 		"": false, "api.example": false, "//api.example": false, "https://": false, "https://:443": false, "https:api.example": false,
 		"ftp://api.example": false, "https://u:p@api.example": false, "https://u@api.example": false, "https://api.example?key=1": false,
 		"https://api.example?": false, "https://api.example/#top": false, "https://api.example/#": false, " https://api.example": false,
-		"https://api.example ": false, "https://api.example/\n": false, "https://api example": false, "https://api.example:port": false,
+		"https://api.example ": false, "https://api.example/v1 ": false, "https://api.example/\n": false, "https://api example": false, "https://api.example:port": false,
 		"https://api.example/%zz": false, "https://api.example/" + strings.Repeat("a", 2048): false,
 	} {
 		w := newWorld()

@@ -3,6 +3,7 @@ package main
 const (
 	charging = "./app/charging"
 	stores   = "./adapters/postgres"
+	gateway  = "./adapters/gateway"
 	contract = "TestPostgresKeepsTheChargingContract"
 )
 
@@ -151,5 +152,35 @@ var guards = []guard{
 		"revenue waits for the end of the lease", "adapters/postgres/revenue.go",
 		"WHERE state = 'closed' AND indexed_at IS NULL\n", "WHERE indexed_at IS NULL\n",
 		stores, contract,
+	},
+	{
+		"only an upstream's success is charged", "adapters/gateway/answer.go",
+		"return status >= 200 && status < 300", "return status >= 200",
+		gateway, "TestFailingUpstreamsAreNotCharged",
+	},
+	{
+		"every end of a call gives back what it holds", "adapters/gateway/call.go",
+		"	c.watch.stop()\n\tc.release()\n", "	c.watch.stop()\n",
+		gateway, "TestAPanicIs500AndReleases|TestASlowUpstreamIs504AndNotCharged|TestACallerWhoLeaves",
+	},
+	{
+		"a broken stream is not charged", "adapters/gateway/stream.go",
+		"	s.settled = true\n\ts.call.cause = err\n", "	_ = s.settle(true)\n\ts.call.cause = err\n",
+		gateway, "TestAStreamThatBreaksIsCutAndNotCharged",
+	},
+	{
+		"the end of a stream waits for its charge", "adapters/gateway/stream.go",
+		"if s.settle(true) != nil {\n\t\t\treturn 0, errEndsUncharged\n\t\t}", "_ = s.settle(true)",
+		gateway, "TestWhatCannotBeRecordedIs503AndIsNotDelivered",
+	},
+	{
+		"a caller who leaves in the middle has been served", "adapters/gateway/stream.go",
+		"	if !s.settled {\n\t\t_ = s.settle(false)\n\t}\n\treturn s.ReadCloser.Close()", "	return s.ReadCloser.Close()",
+		gateway, "TestACallerWhoDoesNotReadIsCut|TestACallerWhoLeaves",
+	},
+	{
+		"an ambiguous path is refused", "domain/listing/path.go",
+		"strings.ContainsAny(plain, `/\\;`)", "false",
+		gateway, "TestThePathThatIsPricedIsThePathThatIsForwarded",
 	},
 }

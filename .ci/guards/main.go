@@ -68,7 +68,7 @@ func (g guard) prove() error {
 	if err != nil {
 		return err
 	}
-	out, err := exec.Command("go", "test", "-count=1", "-overlay", overlay, "-run", g.run, g.pkg).CombinedOutput()
+	out, err := exec.Command("go", "test", "-count=1", "-timeout", "3m", "-overlay", overlay, "-run", g.run, g.pkg).CombinedOutput()
 	switch {
 	case err == nil:
 		return fmt.Errorf("no test of %s notices that it is gone", g.run)

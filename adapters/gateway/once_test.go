@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,9 @@ import (
 	"time"
 
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/ports"
+	"github.com/CalloraOrg/callora-backend/ports/portstest"
 )
 
 // once is a call under an Idempotency-Key.
@@ -334,4 +338,32 @@ func TestTheBodyOfARetryIsBounded(t *testing.T) {
 		t.Errorf("a caller who stalls got %v, %v", res, err)
 	}
 	h.wantCharges("0.01")
+}
+
+// deadNode claims each key just before the gateway does, and dies.
+type deadNode struct {
+	*portstest.Bank
+	event id.ID
+}
+
+func (d deadNode) Claim(ctx context.Context, c ports.OnceClaim) (ports.OnceState, error) {
+	theirs := c
+	theirs.Event, theirs.Hold = d.event, 0
+	if _, err := d.Bank.Claim(ctx, theirs); err != nil {
+		return ports.OnceState{}, err
+	}
+	return d.Bank.Claim(ctx, c)
+}
+
+func TestAClaimOfADeadNodeIsTakenOverUnderItsEvent(t *testing.T) {
+	t.Parallel()
+	dead := newID() // perhaps it had charged: under the same id the journal can tell
+	h := open(t, echo, func(_ *Config, d *Deps) { d.Once = deadNode{d.Once.(*portstest.Bank), dead} })
+	if got := h.once("k", "GET", "/cheap", ""); got.StatusCode != 200 || got.Header.Get("X-Request-Id") != dead.String() {
+		t.Errorf("%d as %s, want %s", got.StatusCode, got.Header.Get("X-Request-Id"), dead)
+	}
+	h.wantCharges("0.01")
+	if e := h.till.charged()[0]; e.ID != dead {
+		t.Errorf("charged as %s", e.ID)
+	}
 }

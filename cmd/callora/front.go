@@ -39,8 +39,10 @@ func front(rest, gateway http.Handler, calls *inFlight) http.Handler {
 				return
 			}
 		}
-		end, c := time.Now().Add(restTimeout), http.NewResponseController(w)
-		_, _ = c.SetReadDeadline(end), c.SetWriteDeadline(end) // a writer without deadlines is a test's
+		c := http.NewResponseController(w)
+		until := func(end time.Time) { _, _ = c.SetReadDeadline(end), c.SetWriteDeadline(end) } // a writer without deadlines is a test's
+		until(time.Now().Add(restTimeout))
+		defer until(time.Time{}) // the connection's next request may be a call that streams for hours
 		rest.ServeHTTP(w, r)
 	})
 }

@@ -86,8 +86,28 @@ func storage(handle *sqlx.DB) fx.Option {
 			return handle
 		}),
 		fx.Provide(postgres.NewKeys, postgres.NewCatalog, postgres.NewBalances, postgres.NewUsageReader, postgres.NewRoutes,
-			postgres.NewLeases, postgres.NewJournal, postgres.NewRevenue, postgres.NewIdempotency, newChangeFeed),
+			postgres.NewRevenue, postgres.NewIdempotency, newChangeFeed),
+		fx.Provide(openMoneyPool,
+			func(m moneyPool) *postgres.Leases { return postgres.NewLeases(m.DB) },
+			func(m moneyPool) *postgres.Journal { return postgres.NewJournal(m.DB) }),
 	)
+}
+
+// moneyPool is charging's own connections: no report and no pass can keep a charge waiting for one.
+type moneyPool struct{ *sqlx.DB }
+
+// moreForMoney is what charging needs besides a connection for each writer: grants, renewals, the expiry pass.
+const moreForMoney = 4
+
+func openMoneyPool(lc fx.Lifecycle, cfg *Config) (moneyPool, error) {
+	c := databaseConfig(cfg)
+	c.MaxOpen, c.ApplicationName = cfg.Metering.Shards+moreForMoney, "callora-charging"
+	handle, err := postgres.Open(context.Background(), c)
+	if err != nil {
+		return moneyPool{}, err
+	}
+	lc.Append(fx.Hook{OnStop: func(context.Context) error { return handle.Close() }})
+	return moneyPool{handle}, nil
 }
 
 func newChangeFeed(cfg *Config, handle *sqlx.DB, log *zap.Logger) (*postgres.ChangeFeed, error) {

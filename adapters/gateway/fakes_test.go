@@ -1,0 +1,249 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/CalloraOrg/callora-backend/domain/apikey"
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/listing"
+	"github.com/CalloraOrg/callora-backend/domain/money"
+	"github.com/CalloraOrg/callora-backend/domain/usage"
+	"github.com/CalloraOrg/callora-backend/domain/vault"
+	"github.com/CalloraOrg/callora-backend/ports"
+	"github.com/CalloraOrg/callora-backend/ports/portstest"
+)
+
+// fakeTill counts what is held and what is charged.
+type fakeTill struct {
+	bank *portstest.Bank
+
+	mu      sync.Mutex
+	held    int
+	charges []usage.Event
+	short   bool
+	refuse  error
+	before  func()       // called at a charge, before it takes effect
+	luck    func() error // of a charge; nil: always good
+}
+
+type fakeHold struct {
+	till  *fakeTill
+	price money.Amount
+	ended bool
+}
+
+func (f *fakeTill) Reserve(_ context.Context, _ id.ID, price money.Amount) (ports.Hold, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.short {
+		return nil, vault.ErrShort
+	}
+	f.held++
+	return &fakeHold{till: f, price: price}, nil
+}
+
+func (h *fakeHold) Charge(ctx context.Context, e usage.Event) error {
+	f := h.till
+	f.mu.Lock()
+	before, refuse := f.before, f.refuse
+	if f.luck != nil {
+		refuse = f.luck()
+	}
+	if h.ended {
+		f.mu.Unlock()
+		return errors.New("charged twice")
+	}
+	h.ended = true
+	f.held--
+	f.mu.Unlock()
+	if before != nil {
+		before()
+	}
+	if refuse != nil {
+		return refuse
+	}
+	e.Amount = h.price
+	f.mu.Lock()
+	f.charges = append(f.charges, e)
+	f.mu.Unlock()
+	if e.Once != nil {
+		_, err := f.bank.Append(ctx, []usage.Record{{Event: e}})
+		return err
+	}
+	return nil
+}
+
+func (h *fakeHold) Release() {
+	h.till.mu.Lock()
+	defer h.till.mu.Unlock()
+	if !h.ended {
+		h.ended = true
+		h.till.held--
+	}
+}
+
+func (f *fakeTill) set(change func(*fakeTill)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
+func (f *fakeTill) charged() []usage.Event {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]usage.Event(nil), f.charges...)
+}
+
+func (f *fakeTill) outstanding() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.held
+}
+
+func (f *fakeTill) wantNothingHeld(t *testing.T) {
+	t.Helper()
+	if n := f.outstanding(); n != 0 {
+		t.Errorf("%d holds are left", n)
+	}
+}
+
+// fakeStore is keys, routes and the news of them.
+type fakeStore struct {
+	mu      sync.Mutex
+	keys    map[string]apikey.Key
+	apis    map[id.ID]listing.API
+	looked  int
+	away    bool
+	sick    id.ID // the API that cannot be read
+	news    chan []ports.Change
+	reading func() // called in the middle of a look-up
+}
+
+func newFakeStore() *fakeStore {
+	return &fakeStore{keys: map[string]apikey.Key{}, apis: map[id.ID]listing.API{}, news: make(chan []ports.Change)}
+}
+
+var errAway = errors.New("database is away")
+
+func (s *fakeStore) addKey(t testing.TB, k apikey.Key) (plain string) {
+	t.Helper()
+	plain, prefix, hash, err := apikey.Generate(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.ID, k.Prefix, k.Hash = newID(), prefix, hash
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys[prefix] = k
+	return plain
+}
+
+func (s *fakeStore) changeKey(plain string, change func(*apikey.Key)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	prefix, _ := apikey.PrefixOf(plain)
+	k := s.keys[prefix]
+	change(&k)
+	s.keys[prefix] = k
+}
+
+func (s *fakeStore) setAPI(a listing.API) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.apis[a.ID] = a
+}
+
+func (s *fakeStore) KeyByPrefix(_ context.Context, prefix string) (apikey.Key, error) {
+	s.mu.Lock()
+	s.looked++
+	k, ok := s.keys[prefix]
+	away, reading := s.away, s.reading
+	s.mu.Unlock()
+	if reading != nil {
+		reading()
+	}
+	if away {
+		return apikey.Key{}, errAway
+	}
+	if !ok {
+		return apikey.Key{}, apikey.ErrNotFound
+	}
+	return k, nil
+}
+
+func (s *fakeStore) set(change func(*fakeStore)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+}
+
+func (s *fakeStore) lookUps() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.looked
+}
+
+func (s *fakeStore) ActiveAPIs(context.Context) ([]listing.API, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return nil, errAway
+	}
+	var out []listing.API
+	for _, a := range s.apis {
+		if a.Status == listing.Active {
+			out = append(out, a)
+		}
+	}
+	return out, nil
+}
+
+func (s *fakeStore) API(_ context.Context, u id.ID) (listing.API, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away || u == s.sick {
+		return listing.API{}, errAway
+	}
+	a, ok := s.apis[u]
+	if !ok {
+		return listing.API{}, listing.ErrNotFound
+	}
+	return a, nil
+}
+
+func (s *fakeStore) Follow(ctx context.Context, started chan<- struct{}, on func([]ports.Change)) error {
+	close(started)
+	for {
+		select {
+		case c := <-s.news:
+			on(c)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (s *fakeStore) tell(changes ...ports.Change) { s.news <- changes; s.news <- nil }
+
+// fakeLimiter admits the whole limit of each key and nothing more: its windows do not end.
+type fakeLimiter struct {
+	mu    sync.Mutex
+	taken map[string]int
+}
+
+func newFakeLimiter() *fakeLimiter { return &fakeLimiter{taken: map[string]int{}} }
+
+func (f *fakeLimiter) Take(key string, limit int, window time.Duration) ports.Decision {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.taken[key] == limit {
+		return ports.Decision{Limit: limit, Reset: window, RetryAfter: window}
+	}
+	f.taken[key]++
+	return ports.Decision{Allowed: true, Limit: limit, Remaining: limit - f.taken[key], Reset: window}
+}

@@ -75,7 +75,7 @@ type MeteringConfig struct {
 	BatchWait     Millis        `env:"METERING_BATCH_WAIT_MS" envDefault:"0"`
 	AsyncFlush    Millis        `env:"METERING_ASYNC_FLUSH_MS" envDefault:"20"`
 	QueueMax      int           `env:"METERING_QUEUE_MAX" envDefault:"20000"`
-	Shards        int           `env:"METERING_SHARDS" envDefault:"2"`
+	Shards        int           `env:"METERING_SHARDS" envDefault:"1"`
 	CommitTimeout Millis        `env:"METERING_COMMIT_TIMEOUT_MS" envDefault:"10000"`
 	LeaseTTL      Millis        `env:"LEASE_TTL_MS" envDefault:"30000"`
 	LeaseTarget   Millis        `env:"LEASE_TARGET_MS" envDefault:"2000"`

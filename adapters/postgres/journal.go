@@ -53,7 +53,7 @@ WITH new AS MATERIALIZED (
 ), written AS (
     INSERT INTO usage_events (id, lease_id, user_id, api_id, endpoint_id, api_key_id, amount, status_code, latency_us, occurred_at)
     SELECT id, lease_id, user_id, api_id, endpoint_id, api_key_id, amount, status_code::smallint, latency_us,
-           to_timestamp(occurred_ms / 1000.0)
+           to_timestamp(occurred_ms / 1000.0::float8)
     FROM new WHERE lease_id IS NULL OR lease_id IN (SELECT id FROM open)
     ON CONFLICT DO NOTHING
     RETURNING lease_id, amount

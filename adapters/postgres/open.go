@@ -23,6 +23,9 @@ type Config struct {
 	IdleTime        time.Duration // 5 m: then an idle connection is closed
 	Lifetime        time.Duration // 1 h: then a connection is replaced, so that a failover is noticed in the end
 	ConnectTimeout  time.Duration // 5 s
+
+	// Settings are run-time parameters of every connection, e.g. plan_cache_mode. The URL's own win.
+	Settings map[string]string
 }
 
 // Open returns a pool that has reached the database once. Its error says where it looked, never the password.
@@ -88,8 +91,16 @@ func (c Config) dsn() (string, error) {
 	if given.SSLMode == "" {
 		more.Set("sslmode", string(pq.SSLModePrefer))
 	}
+	for k, v := range c.Settings {
+		more.Set(k, v)
+	}
 	if u, isURL := c.asURL(); isURL {
 		q := u.Query()
+		for k := range c.Settings {
+			if q.Has(k) {
+				more.Del(k)
+			}
+		}
 		for k := range more {
 			q.Set(k, more.Get(k))
 		}

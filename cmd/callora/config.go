@@ -78,7 +78,7 @@ type MeteringConfig struct {
 	Shards        int           `env:"METERING_SHARDS" envDefault:"1"`
 	CommitTimeout Millis        `env:"METERING_COMMIT_TIMEOUT_MS" envDefault:"10000"`
 	LeaseTTL      Millis        `env:"LEASE_TTL_MS" envDefault:"30000"`
-	LeaseTarget   Millis        `env:"LEASE_TARGET_MS" envDefault:"2000"`
+	LeaseTarget   Millis        `env:"LEASE_TARGET_MS" envDefault:"10000"`
 	LeaseIdle     Millis        `env:"LEASE_IDLE_MS" envDefault:"5000"`
 	LeaseMaxAge   Millis        `env:"LEASE_MAX_AGE_MS" envDefault:"60000"`
 }

@@ -115,12 +115,15 @@ func (a Amount) Times(n int64) (Amount, error) {
 
 // String returns the amount with all 7 decimals, e.g. "0.0100000": the form it has in JSON.
 func (a Amount) String() string {
-	n := magnitude(a.stroops)
-	sign := ""
+	b := make([]byte, 0, 24)
 	if a.stroops < 0 {
-		sign = "-"
+		b = append(b, '-')
 	}
-	return fmt.Sprintf("%s%d.%07d", sign, n/unit, n%unit)
+	n := magnitude(a.stroops)
+	b = strconv.AppendUint(b, n/unit, 10)
+	frac := strconv.AppendUint(make([]byte, 0, Decimals+1), unit+n%unit, 10)
+	frac[0] = '.' // the leading 1 kept the zeros
+	return string(append(b, frac...))
 }
 
 // MarshalText writes String: JSON carries money as a decimal string, never as a number.

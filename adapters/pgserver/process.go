@@ -92,6 +92,9 @@ func (p *process) stop(patience time.Duration) error {
 		if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			continue // a signal that this system does not know
 		}
+		if signal == os.Kill { // which no process refuses; on a busy machine its end takes a moment
+			patience = max(patience, stopTimeout)
+		}
 		select {
 		case <-p.ended:
 			return nil

@@ -82,10 +82,11 @@ func (f *findings) write(out io.Writer, bars []bar) error {
 		}
 	}
 	if len(f.Spread) > 0 {
-		p("\nMany APIs and keys (%d of each, 300 consumers) against one\n", f.Keys)
-		p("\tone, calls/s\tmany, calls/s\tcost\tleast\tmost\t")
+		p("\nMany APIs and keys (%d of each) against one API, %d consumers; with %d consumers besides\n", f.Keys, everyday.consumers, crowdOfConsumers)
+		p("\tone, calls/s\tmany, calls/s\tcost\tleast\tmost\tcrowd\t")
 		for _, s := range f.Spread {
-			p("%s\t%.0f\t%.0f\t%.1f%%\t%.1f%%\t%.1f%%\t", s.Mode, median(s.One), median(s.Many), median(s.Cost), slices.Min(s.Cost), slices.Max(s.Cost))
+			p("%s\t%.0f\t%.0f\t%.1f%%\t%.1f%%\t%.1f%%\t%.1f%%\t", s.Mode, median(s.One), median(s.Many), median(s.Cost),
+				slices.Min(s.Cost), slices.Max(s.Cost), median(s.Crowd))
 		}
 	}
 	if len(f.Writer) > 0 {

@@ -58,40 +58,43 @@ func (r *rate) add(calls, bare float64, used cpu) {
 	r.Ratio = append(r.Ratio, calls/bare)
 }
 
-// spread is how much slower calls with many keys of many APIs are than calls with the only key of the only API.
+// spread is how much slower calls with many keys of many APIs are than calls of one API by as many consumers with a key
+// each. Crowd is the same for many more consumers, which costs the database a lease each.
 type spread struct {
-	Mode string    `json:"mode"`
-	One  []float64 `json:"oneKeyCallsPerSecond"`
-	Many []float64 `json:"manyKeysCallsPerSecond"`
-	Cost []float64 `json:"costPercent"`
+	Mode  string    `json:"mode"`
+	One   []float64 `json:"oneAPICallsPerSecond"`
+	Many  []float64 `json:"manyKeysCallsPerSecond"`
+	Cost  []float64 `json:"costPercent"`
+	Crowd []float64 `json:"crowdCostPercent"`
 }
 
+const crowdOfConsumers = 300
+
 func (b *bench) spread(ctx context.Context) (found []spread, err error) {
-	many := market{apis: b.opt.keys, consumers: 300, keys: b.opt.keys}
+	few := everyday.consumers
 	for _, mode := range modes {
-		b.say("%s: one API and key against %d", mode, b.opt.keys)
-		small, err := b.start(ctx, "one_"+mode, mode, market{1, 1, 1})
-		if err != nil {
-			return nil, err
-		}
-		large, err := b.start(ctx, "many_"+mode, mode, many)
-		if err != nil {
-			return nil, err
+		b.say("%s: one API against %d, for %d and %d consumers", mode, b.opt.keys, few, crowdOfConsumers)
+		var gateways []*gateway
+		for _, m := range []market{{1, few, few}, {b.opt.keys, few, b.opt.keys}, {b.opt.keys, crowdOfConsumers, b.opt.keys}} {
+			g, err := b.start(ctx, fmt.Sprintf("spread%d_%s", len(gateways), mode), mode, m)
+			if err != nil {
+				return nil, err
+			}
+			gateways = append(gateways, g)
 		}
 		s := spread{Mode: mode}
 		for range b.opt.spreadRounds {
-			one, err := b.saturate(ctx, small, b.opt.roundFor)
-			if err != nil {
-				return nil, err
+			var calls [3]float64
+			for i, g := range gateways {
+				if calls[i], err = b.saturate(ctx, g, b.opt.roundFor); err != nil {
+					return nil, err
+				}
 			}
-			all, err := b.saturate(ctx, large, b.opt.roundFor)
-			if err != nil {
-				return nil, err
-			}
-			s.One, s.Many, s.Cost = append(s.One, one), append(s.Many, all), append(s.Cost, 100*(1-all/one))
+			s.One, s.Many = append(s.One, calls[0]), append(s.Many, calls[1])
+			s.Cost, s.Crowd = append(s.Cost, 100*(1-calls[1]/calls[0])), append(s.Crowd, 100*(1-calls[2]/calls[0]))
 		}
 		found = append(found, s)
-		for _, g := range []*gateway{small, large} {
+		for _, g := range gateways {
 			if err := b.end(ctx, g); err != nil {
 				return nil, err
 			}

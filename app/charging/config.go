@@ -30,7 +30,7 @@ type Config struct {
 	TendEvery     time.Duration // how often leases are renewed, given back and closed
 	GrantTimeout  time.Duration
 	BatchMax      int           // records of one statement
-	DurableWait   time.Duration // how long a batch waits for more records in durable mode; 0: not at all
+	DurableWait   time.Duration // how long a batch waits for more records in durable mode, when calls come in parallel
 	AsyncFlush    time.Duration // the same in async mode
 	QueueMax      int           // records waiting on this node, beyond which calls are refused
 	Shards        int           // writers; a vault always belongs to the same one

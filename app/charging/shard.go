@@ -89,23 +89,33 @@ func (s *shard) finish(ctx context.Context) {
 }
 
 func (s *shard) run() {
-	linger := s.till.cfg.DurableWait
-	if s.till.cfg.Mode == Async {
-		linger = s.till.cfg.AsyncFlush
-	}
+	last := 0 // records of the last batch
 	for stopping := false; !stopping; {
 		select {
 		case <-s.wake:
-			if linger > 0 {
+			if linger := s.linger(last); linger > 0 {
 				s.pause(linger)
 			}
 		case <-s.stop:
 			stopping = true
 		}
 		for batch := s.take(s.till.cfg.BatchMax); len(batch) > 0; batch = s.take(s.till.cfg.BatchMax) {
+			last = len(batch)
 			s.store(batch)
 		}
 	}
+}
+
+// linger is how long a batch waits for company. In durable mode calls wait for it, so a caller who comes alone, after a
+// batch of one, does not.
+func (s *shard) linger(last int) time.Duration {
+	switch {
+	case s.till.cfg.Mode == Async:
+		return s.till.cfg.AsyncFlush
+	case last > 1:
+		return s.till.cfg.DurableWait
+	}
+	return 0
 }
 
 // store returns when every entry of the batch is answered for: recorded, or certain not to be.

@@ -12,9 +12,9 @@ const richness = 8
 //	need     the sum of all waiting calls
 //	want     what calls of the near future may take, judged by the recent past
 //
-// A rich vault grants want. A poorer one grants a fraction of what is free, as long as that covers need. Near zero the
-// grant is need exactly, or all that is left: nothing is set aside that no call is waiting for, so the last stroop can be
-// spent from any node.
+// A rich vault grants want. A poorer one grants a fraction of what is free, as long as that covers need many times. Near
+// zero the grant is need exactly, or all that is left: nothing is set aside that no call is waiting for, and no leftovers
+// that are each too small for a call, so the last stroop can be spent from any node.
 func SizeGrant(free, atLeast, need, want money.Amount) (money.Amount, error) {
 	if free.Less(atLeast) || free.Less(money.FromStroops(1)) {
 		return money.Amount{}, ErrShort
@@ -23,7 +23,7 @@ func SizeGrant(free, atLeast, need, want money.Amount) (money.Amount, error) {
 	switch {
 	case !share.Less(want) && !want.Less(need):
 		return want, nil
-	case !share.Less(need):
+	case share.Stroops()/richness >= need.Stroops():
 		return share, nil
 	case !free.Less(need):
 		return need, nil

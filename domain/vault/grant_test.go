@@ -18,14 +18,15 @@ func TestSizeGrant(t *testing.T) {
 		short                     bool
 	}{
 		{"a rich vault grants what the near future may take", 1000, 1, 10, 100, 100, false},
-		{"a poorer one grants a fraction", 400, 1, 10, 100, 50, false},
+		{"a poorer one grants a fraction", 400, 1, 5, 100, 50, false},
+		{"but not one that leaves a rest of about a call", 400, 1, 10, 100, 10, false},
 		{"near zero only what calls wait for is granted", 40, 1, 10, 100, 10, false},
 		{"the rest goes to those it covers", 7, 1, 10, 100, 7, false},
 		{"the last call takes the last stroop", 1, 1, 1, 100, 1, false},
 		{"less than one call is short", 4, 5, 10, 100, 0, true},
 		{"nothing is short even for nothing", 0, 0, 0, 0, 0, true},
 		{"an overdrawn vault is short", -3, 1, 1, 1, 0, true},
-		{"more need than want is still met", 1000, 1, 120, 100, 125, false},
+		{"more need than want is still met", 1000, 1, 120, 100, 120, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -16,8 +16,12 @@ const richness = 8
 // zero the grant is need exactly, or all that is left: nothing is set aside that no call is waiting for, and no leftovers
 // that are each too small for a call, so the last stroop can be spent from any node.
 func SizeGrant(free, atLeast, need, want money.Amount) (money.Amount, error) {
-	if free.Less(atLeast) || free.Less(money.FromStroops(1)) {
+	one := money.FromStroops(1)
+	if free.Less(atLeast) || free.Less(one) {
 		return money.Amount{}, ErrShort
+	}
+	if need.Less(one) { // an empty lease would serve nobody
+		need = one
 	}
 	share := money.FromStroops(free.Stroops() / richness)
 	switch {

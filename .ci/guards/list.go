@@ -103,7 +103,7 @@ var guards = []guard{
 		"the fence holds against an expiry at the same moment", "adapters/postgres/journal.go",
 		"SELECT id FROM leases WHERE id = ANY ($11::uuid[]) AND state = 'open' ORDER BY id FOR UPDATE",
 		"SELECT id FROM leases WHERE id = ANY ($11::uuid[]) AND state = 'open'",
-		stores, "TestAChargeThatMeetsTheExpiryPassIsPaidOrFenced",
+		stores, "TestAChargeThatMeetsTheExpiryPassIsFenced",
 	},
 	{
 		"only new events move money", "adapters/postgres/journal.go",

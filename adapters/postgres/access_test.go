@@ -102,7 +102,7 @@ func TestOfRotationsAtOnceOneWins(t *testing.T) {
 	winner := -1
 	release := m.hold(t, old.ID)
 	go func() { // all have read what they could before one may write
-		m.awaitLockWaits(t, len(won))
+		awaitLockWaits(t, m.db, len(won))
 		release()
 	}()
 	for i, err := range atOnce(len(won), func(i int) (err error) {
@@ -245,7 +245,7 @@ func TestMarksLockKeysInTheOrderOfTheirIDsSoThatNodesCannotDeadlock(t *testing.T
 	release := m.hold(t, all[0].ID)
 	marked := make(chan error, 1)
 	go func() { marked <- keys.MarkUsed(t.Context(), marks) }()
-	m.awaitLockWaits(t, 1)
+	awaitLockWaits(t, m.db, 1)
 	if n := m.count(t, `SELECT count(*) FROM (SELECT id FROM api_keys WHERE id <> $1 FOR UPDATE SKIP LOCKED) free`, all[0].ID); n != 19 {
 		t.Errorf("%d of the 19 later keys are free while the first is awaited, want all", n)
 	}

@@ -1,13 +1,13 @@
-package postgres
+package postgres_test
 
 import (
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 
+	"github.com/CalloraOrg/callora-backend/adapters/postgres"
 	"github.com/CalloraOrg/callora-backend/db/dbtest"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/money"
@@ -17,8 +17,6 @@ import (
 	"github.com/CalloraOrg/callora-backend/ports/portstest"
 )
 
-func aNewID() id.ID { return id.ID(uuid.Must(uuid.NewV7())) }
-
 func TestPostgresKeepsTheChargingContract(t *testing.T) {
 	t.Parallel()
 	portstest.ChargingContract(t, func(t *testing.T) portstest.ChargingWorld { return chargingWorld(t, dbtest.New(t)) })
@@ -26,33 +24,33 @@ func TestPostgresKeepsTheChargingContract(t *testing.T) {
 
 func chargingWorld(t testing.TB, db *sqlx.DB) portstest.ChargingWorld {
 	t.Helper()
-	leases := NewLeases(db)
+	leases := postgres.NewLeases(db)
 	exec := func(t testing.TB, query string, args ...any) {
 		t.Helper()
 		if _, err := db.ExecContext(t.Context(), query, args...); err != nil {
 			t.Fatal(err)
 		}
 	}
-	developer, api := aNewID(), aNewID()
-	seller := aNewID()
+	developer, api := newID(), newID()
+	seller := newID()
 	exec(t, `INSERT INTO users (id) VALUES ($1)`, seller)
 	exec(t, `INSERT INTO developers (id, user_id) VALUES ($1, $2)`, developer, seller)
 	exec(t, `INSERT INTO apis (id, developer_id, slug, name, base_url, category, status)
 		VALUES ($1, $2, 'weather', 'Weather', 'https://example.com', 'data', 'active')`, api, developer)
 	return portstest.ChargingWorld{
-		Leases: leases, Expiry: leases, Journal: NewJournal(db), Revenue: NewRevenue(db), Once: NewIdempotency(db), Auditor: NewAuditor(db),
-		NewID: aNewID,
+		Leases: leases, Expiry: leases, Journal: postgres.NewJournal(db), Revenue: postgres.NewRevenue(db), Once: postgres.NewIdempotency(db), Auditor: postgres.NewAuditor(db),
+		NewID: newID,
 		Fund: func(t testing.TB, balance money.Amount) id.ID {
 			t.Helper()
-			consumer := aNewID()
+			consumer := newID()
 			exec(t, `INSERT INTO users (id) VALUES ($1)`, consumer)
 			exec(t, `INSERT INTO vaults (id, user_id, network, balance_snapshot) VALUES ($1, $2, 'testnet', $3)`,
-				aNewID(), consumer, balance.Stroops())
+				newID(), consumer, balance.Stroops())
 			return consumer
 		},
 		Balance: func(t testing.TB, consumer id.ID) vault.Balance {
 			t.Helper()
-			b, err := NewBalances(db).BalanceOf(t.Context(), consumer, vault.Testnet)
+			b, err := postgres.NewBalances(db).BalanceOf(t.Context(), consumer, vault.Testnet)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -75,7 +73,7 @@ func chargingWorld(t testing.TB, db *sqlx.DB) portstest.ChargingWorld {
 		},
 		Call: func(_ testing.TB, consumer id.ID, price money.Amount) usage.Event {
 			return usage.Event{
-				ID: aNewID(), UserID: consumer, APIID: api, EndpointID: aNewID(), KeyID: aNewID(), Amount: price, Status: 200,
+				ID: newID(), UserID: consumer, APIID: api, EndpointID: newID(), KeyID: newID(), Amount: price, Status: 200,
 				Latency: 1500 * time.Microsecond, OccurredAt: time.Now(),
 			}
 		},
@@ -103,7 +101,7 @@ func TestTheAuditFindsEveryDrift(t *testing.T) {
 			t.Parallel()
 			db := dbtest.New(t)
 			w := chargingWorld(t, db)
-			c, node := w.Fund(t, money.FromStroops(1000)), aNewID()
+			c, node := w.Fund(t, money.FromStroops(1000)), newID()
 			pay := func(closeIt bool) {
 				l, err := w.Leases.Grant(t.Context(), grantOf(c, node, 100))
 				if err != nil {
@@ -153,7 +151,7 @@ func TestKeysPastTheirRetentionAreSwept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	once := NewIdempotency(db)
+	once := postgres.NewIdempotency(db)
 	for _, want := range []int{1, 1, 0} {
 		if n, err := once.Sweep(t.Context(), 1); n != want || err != nil {
 			t.Errorf("swept %d, %v; want %d", n, err, want)
@@ -163,51 +161,51 @@ func TestKeysPastTheirRetentionAreSwept(t *testing.T) {
 
 func grantOf(consumer, node id.ID, want int64) ports.LeaseGrant {
 	a := money.FromStroops(want)
-	return ports.LeaseGrant{ID: aNewID(), Node: node, Consumer: consumer, Network: vault.Testnet, TTL: time.Minute, AtLeast: a, Need: a, Want: a}
+	return ports.LeaseGrant{ID: newID(), Node: node, Consumer: consumer, Network: vault.Testnet, TTL: time.Minute, AtLeast: a, Need: a, Want: a}
 }
 
 func onceClaimOf(consumer id.ID, key string, retention time.Duration) ports.OnceClaim {
-	return ports.OnceClaim{Consumer: consumer, Key: key, Fingerprint: []byte("f"), Event: aNewID(), Hold: time.Minute, Retention: retention}
+	return ports.OnceClaim{Consumer: consumer, Key: key, Fingerprint: []byte("f"), Event: newID(), Hold: time.Minute, Retention: retention}
 }
 
-// The statement that charges reads its snapshot, then waits for the row that the expiry pass has locked. What it finds
-// when it has the lock decides, not what the snapshot says.
-func TestAChargeThatMeetsTheExpiryPassIsPaidOrFenced(t *testing.T) {
+// The statement that charges takes its snapshot, then waits for the lease that the expiry pass is just closing. What it
+// finds when it has the row decides, not what the snapshot says.
+func TestAChargeThatMeetsTheExpiryPassIsFenced(t *testing.T) {
 	t.Parallel()
 	db := dbtest.New(t)
 	w := chargingWorld(t, db)
-	c, node := w.Fund(t, money.FromStroops(1_000_000)), aNewID()
-	for range 40 {
-		l, err := w.Leases.Grant(t.Context(), grantOf(c, node, 100))
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.Age(t)
-		var both sync.WaitGroup
-		both.Go(func() {
-			if _, err := w.Expiry.ExpireLeases(t.Context(), 10); err != nil {
-				t.Error(err)
-			}
-		})
-		both.Go(func() {
-			for range 3 {
-				if _, err := w.Journal.Append(t.Context(), []usage.Record{{Event: w.Call(t, c, money.FromStroops(3)), LeaseID: l.ID}}); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-		both.Go(func() { // the node touches its lease through the same row
-			if _, err := w.Leases.Renew(t.Context(), aNewID(), []id.ID{l.ID}, time.Minute); err != nil {
-				t.Error(err)
-			}
-		})
-		both.Wait()
-		if _, err := w.Expiry.ExpireLeases(t.Context(), 10); err != nil {
-			t.Fatal(err)
-		}
+	c, node := w.Fund(t, money.FromStroops(1000)), newID()
+	l, err := w.Leases.Grant(t.Context(), grantOf(c, node, 100))
+	if err != nil {
+		t.Fatal(err)
 	}
+	w.Age(t)
+	closing := db.MustBegin()
+	t.Cleanup(func() { _ = closing.Rollback() })
+	closing.MustExec(`SELECT id FROM vaults FOR UPDATE`)
+
+	var both sync.WaitGroup
+	both.Go(func() { // holds the lease, and waits for its vault
+		if n, err := w.Expiry.ExpireLeases(t.Context(), 10); n != 1 || err != nil {
+			t.Errorf("%d leases expired, %v; want 1", n, err)
+		}
+	})
+	awaitLockWaits(t, db, 1)
+	both.Go(func() { // waits for the lease
+		call := w.Call(t, c, money.FromStroops(3))
+		got, err := w.Journal.Append(t.Context(), []usage.Record{{Event: call, LeaseID: l.ID}})
+		if err != nil || got[0] != ports.Fenced {
+			t.Errorf("the charge is %v, %v; want fenced", got, err)
+		}
+	})
+	awaitLockWaits(t, db, 2)
+	if err := closing.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	both.Wait()
+
 	w.WantSound(t)
-	if b := w.Balance(t, c); !b.Held.IsZero() {
-		t.Errorf("%s is still held", b.Held)
+	if b := w.Balance(t, c); !b.Held.IsZero() || !b.Uncollected.IsZero() {
+		t.Errorf("%s is still held and %s uncollected; want none", b.Held, b.Uncollected)
 	}
 }

@@ -1,4 +1,4 @@
-package postgres
+package postgres_test
 
 import (
 	"fmt"
@@ -20,7 +20,7 @@ func BenchmarkAppend(b *testing.B) {
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				writers.Add(1)
-				c, node := w.Fund(b, money.FromStroops(1<<60)), aNewID()
+				c, node := w.Fund(b, money.FromStroops(1<<60)), newID()
 				g := grantOf(c, node, 1<<50)
 				l, err := w.Leases.Grant(b.Context(), g)
 				if err != nil {

@@ -100,12 +100,12 @@ func (m market) hold(t *testing.T, key id.ID) (release func()) {
 }
 
 // awaitLockWaits returns when n statements wait for a lock.
-func (m market) awaitLockWaits(t *testing.T, n int) {
+func awaitLockWaits(t *testing.T, db *sqlx.DB, n int) {
 	t.Helper()
 	const waiting = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
 	for deadline := time.Now().Add(20 * time.Second); ; {
 		var found int
-		if err := m.db.GetContext(t.Context(), &found, waiting); err != nil || time.Now().After(deadline) {
+		if err := db.GetContext(t.Context(), &found, waiting); err != nil || time.Now().After(deadline) {
 			t.Errorf("%d statements wait for a lock, %v; want %d", found, err, n)
 			return
 		}

@@ -5,6 +5,7 @@ const (
 	stores   = "./adapters/postgres"
 	gateway  = "./adapters/gateway"
 	contract = "TestPostgresKeepsTheChargingContract"
+	meeting  = "TestWhatMeetsTheExpiryPassFindsTheLeaseClosed"
 )
 
 var guards = []guard{
@@ -103,7 +104,25 @@ var guards = []guard{
 		"the fence holds against an expiry at the same moment", "adapters/postgres/journal.go",
 		"SELECT id FROM leases WHERE id = ANY ($11::uuid[]) AND state = 'open' ORDER BY id FOR UPDATE",
 		"SELECT id FROM leases WHERE id = ANY ($11::uuid[]) AND state = 'open'",
-		stores, "TestAChargeThatMeetsTheExpiryPassIsFenced",
+		stores, meeting,
+	},
+	{
+		"a withdrawal waits for an expiry at the same moment", "adapters/postgres/journal.go",
+		"SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND state = 'open' ORDER BY id FOR UPDATE",
+		"SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND state = 'open'",
+		stores, meeting,
+	},
+	{
+		"money given back waits for an expiry at the same moment", "adapters/postgres/leases.go",
+		"SELECT id FROM leases WHERE id = ANY ($2) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE",
+		"SELECT id FROM leases WHERE id = ANY ($2) AND node_id = $1 AND state = 'open'",
+		stores, meeting,
+	},
+	{
+		"a lease ends once", "adapters/postgres/leases.go",
+		"`SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE`)",
+		"`SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND node_id = $1 AND state = 'open'`)",
+		stores, meeting,
 	},
 	{
 		"only new events move money", "adapters/postgres/journal.go",

@@ -1,7 +1,6 @@
 package postgres_test
 
 import (
-	"sync"
 	"testing"
 	"time"
 
@@ -166,46 +165,4 @@ func grantOf(consumer, node id.ID, want int64) ports.LeaseGrant {
 
 func onceClaimOf(consumer id.ID, key string, retention time.Duration) ports.OnceClaim {
 	return ports.OnceClaim{Consumer: consumer, Key: key, Fingerprint: []byte("f"), Event: newID(), Hold: time.Minute, Retention: retention}
-}
-
-// The statement that charges takes its snapshot, then waits for the lease that the expiry pass is just closing. What it
-// finds when it has the row decides, not what the snapshot says.
-func TestAChargeThatMeetsTheExpiryPassIsFenced(t *testing.T) {
-	t.Parallel()
-	db := dbtest.New(t)
-	w := chargingWorld(t, db)
-	c, node := w.Fund(t, money.FromStroops(1000)), newID()
-	l, err := w.Leases.Grant(t.Context(), grantOf(c, node, 100))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Age(t)
-	closing := db.MustBegin()
-	t.Cleanup(func() { _ = closing.Rollback() })
-	closing.MustExec(`SELECT id FROM vaults FOR UPDATE`)
-
-	var both sync.WaitGroup
-	both.Go(func() { // holds the lease, and waits for its vault
-		if n, err := w.Expiry.ExpireLeases(t.Context(), 10); n != 1 || err != nil {
-			t.Errorf("%d leases expired, %v; want 1", n, err)
-		}
-	})
-	awaitLockWaits(t, db, 1)
-	both.Go(func() { // waits for the lease
-		call := w.Call(t, c, money.FromStroops(3))
-		got, err := w.Journal.Append(t.Context(), []usage.Record{{Event: call, LeaseID: l.ID}})
-		if err != nil || got[0] != ports.Fenced {
-			t.Errorf("the charge is %v, %v; want fenced", got, err)
-		}
-	})
-	awaitLockWaits(t, db, 2)
-	if err := closing.Rollback(); err != nil {
-		t.Fatal(err)
-	}
-	both.Wait()
-
-	w.WantSound(t)
-	if b := w.Balance(t, c); !b.Held.IsZero() || !b.Uncollected.IsZero() {
-		t.Errorf("%s is still held and %s uncollected; want none", b.Held, b.Uncollected)
-	}
 }

@@ -100,8 +100,8 @@ type LeaseExpiry interface {
 
 // RevenueIndex is the pass that turns usage into developers' revenue.
 type RevenueIndex interface {
-	// IndexRevenue writes the revenue rows of at most limit closed leases and returns how many rows are new. Safe to
-	// repeat and to run on several nodes at once.
+	// IndexRevenue writes the revenue rows of at most limit paid events of closed leases and returns how many it wrote;
+	// fewer than limit means that none are left. Safe to repeat and to run on several nodes at once.
 	IndexRevenue(ctx context.Context, limit int) (int, error)
 }
 

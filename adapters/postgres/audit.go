@@ -43,13 +43,11 @@ var invariants = []struct{ name, left, right, query string }{
 	},
 	{
 		"revenue is what was used, once per call", "sum(revenue) + not yet indexed", "sum(usage)", `
-		SELECT (COALESCE(sum(r.amount), 0) + COALESCE(sum(u.amount) FILTER (WHERE l.indexed_at IS NULL), 0))::bigint,
+		SELECT (COALESCE(sum(r.amount), 0) + COALESCE(sum(u.amount) FILTER (WHERE NOT u.indexed), 0))::bigint,
 		       COALESCE(sum(u.amount), 0)::bigint,
-		       count(*) FILTER (WHERE l.indexed_at IS NOT NULL AND r.amount IS DISTINCT FROM u.amount
-		                           OR l.indexed_at IS NULL AND r.amount IS NOT NULL
-		                           OR u.id IS NULL)
-		FROM (SELECT id, lease_id, amount FROM usage_events WHERE amount > 0) u
-		LEFT JOIN leases l ON l.id = u.lease_id
+		       count(*) FILTER (WHERE r.amount IS DISTINCT FROM CASE WHEN u.indexed THEN u.amount END)
+		FROM (SELECT e.id, e.amount, l.indexed_at IS NOT NULL OR e.id <= l.indexed_to AS indexed
+		      FROM usage_events e JOIN leases l ON l.id = e.lease_id WHERE e.amount > 0) u
 		FULL JOIN revenue_ledger r ON r.usage_event_id = u.id`,
 	},
 	{

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
@@ -17,28 +16,12 @@ import (
 
 // Journal implements ports.UsageJournal.
 type Journal struct {
-	db *sqlx.DB
-
-	mu     sync.Mutex
-	append *sqlx.Stmt // prepared: planning the statement costs more than running it for a small batch
+	db     *sqlx.DB
+	append prepared
 }
 
 // NewJournal returns the journal stored in db.
-func NewJournal(db *sqlx.DB) *Journal { return &Journal{db: db} }
-
-// statement prepares appendUsage at its first use, when the database is there.
-func (j *Journal) statement(ctx context.Context) (*sqlx.Stmt, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.append == nil {
-		stmt, err := j.db.PreparexContext(ctx, appendUsage)
-		if err != nil {
-			return nil, fmt.Errorf("prepare to append usage events: %w", err)
-		}
-		j.append = stmt
-	}
-	return j.append, nil
-}
+func NewJournal(db *sqlx.DB) *Journal { return &Journal{db: db, append: prepared{query: appendUsage}} }
 
 // The usage events and what they take from their leases are one statement. Locking the open leases first is the fence: a
 // lease that the expiry pass closes a moment earlier is not in `open`, so neither its events nor its money are written.
@@ -66,9 +49,9 @@ SELECT count(*) FROM written`
 
 // Append implements ports.UsageJournal.
 func (j *Journal) Append(ctx context.Context, batch []usage.Record) ([]ports.RecordOutcome, error) {
-	stmt, err := j.statement(ctx)
+	stmt, err := j.append.on(ctx, j.db)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("prepare to append usage events: %w", err)
 	}
 	args := appendArgs(batch)
 	outcomes := make([]ports.RecordOutcome, len(batch))

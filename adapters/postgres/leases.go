@@ -84,9 +84,10 @@ WITH part AS (
     SELECT id FROM leases WHERE id = ANY ($2) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE
 ), returned AS (
     UPDATE leases l
-    SET granted   = CASE WHEN l.granted - p.amount = l.used THEN l.granted ELSE l.granted - p.amount END,
-        state     = CASE WHEN l.granted - p.amount = l.used THEN 'closed' ELSE 'open' END,
-        closed_at = CASE WHEN l.granted - p.amount = l.used THEN clock_timestamp() END
+    SET granted    = CASE WHEN l.granted - p.amount = l.used THEN l.granted ELSE l.granted - p.amount END,
+        state      = CASE WHEN l.granted - p.amount = l.used THEN 'closed' ELSE 'open' END,
+        closed_at  = CASE WHEN l.granted - p.amount = l.used THEN clock_timestamp() END,
+        indexed_at = CASE WHEN l.granted - p.amount = l.used AND l.used = 0 THEN clock_timestamp() END
     FROM part p, mine m
     WHERE l.id = p.lease_id AND l.id = m.id AND l.granted - p.amount >= l.used
     RETURNING l.vault_id, l.state, l.used, p.amount
@@ -141,7 +142,8 @@ func (s *Leases) Renew(ctx context.Context, node id.ID, leases []id.ID, ttl time
 const endLeases = `
 WITH ending AS MATERIALIZED (%s),
 ended AS (
-    UPDATE leases l SET state = 'closed', closed_at = clock_timestamp()
+    UPDATE leases l
+    SET state = 'closed', closed_at = clock_timestamp(), indexed_at = CASE WHEN l.used = 0 THEN clock_timestamp() END
     FROM ending e WHERE l.id = e.id
     RETURNING l.vault_id, l.granted, l.used
 ), sums AS (

@@ -8,34 +8,58 @@ import (
 )
 
 // Revenue implements ports.RevenueIndex.
-type Revenue struct{ db *sqlx.DB }
+type Revenue struct {
+	db    *sqlx.DB
+	index prepared
+}
 
 // NewRevenue returns the revenue index stored in db.
-func NewRevenue(db *sqlx.DB) *Revenue { return &Revenue{db} }
+func NewRevenue(db *sqlx.DB) *Revenue { return &Revenue{db: db, index: prepared{query: indexRevenue}} }
 
-// A closed lease takes no more events and gives none up, so what it has is final. SKIP LOCKED lets several nodes index
-// side by side; the primary key makes a second row for an event impossible.
+// A closed lease takes no more events and gives none up, so that its events can be gone through by their ids, a page at a
+// time; it is done when the money of its pages is what it used. SKIP LOCKED lets several nodes index side by side; the
+// primary key makes a second row for an event impossible.
 const indexRevenue = `
 WITH ready AS MATERIALIZED (
-    SELECT id FROM leases WHERE state = 'closed' AND indexed_at IS NULL
+    SELECT id, used, indexed, indexed_to FROM leases WHERE state = 'closed' AND indexed_at IS NULL
     ORDER BY closed_at LIMIT $1 FOR UPDATE SKIP LOCKED
+), page AS MATERIALIZED (
+    SELECT u.* FROM ready r CROSS JOIN LATERAL (
+        SELECT id, lease_id, api_id, amount, occurred_at FROM usage_events
+        WHERE lease_id = r.id AND id > r.indexed_to AND amount > 0
+        ORDER BY id LIMIT $1
+    ) u LIMIT $1
 ), earned AS (
     INSERT INTO revenue_ledger (usage_event_id, developer_id, api_id, lease_id, amount, earned_at)
-    SELECT u.id, a.developer_id, u.api_id, u.lease_id, u.amount, u.occurred_at
-    FROM usage_events u JOIN apis a ON a.id = u.api_id
-    WHERE u.lease_id IN (SELECT id FROM ready) AND u.amount > 0
+    SELECT p.id, a.developer_id, p.api_id, p.lease_id, p.amount, p.occurred_at FROM page p JOIN apis a ON a.id = p.api_id
     ON CONFLICT DO NOTHING
-    RETURNING 1
 ), marked AS (
-    UPDATE leases l SET indexed_at = clock_timestamp() FROM ready r WHERE l.id = r.id
+    UPDATE leases l
+    SET indexed = r.indexed + s.amount, indexed_to = s.last,
+        indexed_at = CASE WHEN r.indexed + s.amount = r.used THEN clock_timestamp() END
+    FROM ready r, (
+        SELECT lease_id, sum(amount)::bigint AS amount, (array_agg(id ORDER BY id DESC))[1] AS last FROM page GROUP BY lease_id
+    ) s
+    WHERE l.id = r.id AND r.id = s.lease_id
 )
-SELECT count(*) FROM earned`
+SELECT count(*) FROM page`
 
 // IndexRevenue implements ports.RevenueIndex.
 func (r *Revenue) IndexRevenue(ctx context.Context, limit int) (int, error) {
-	var n int
-	if err := r.db.GetContext(ctx, &n, indexRevenue, limit); err != nil {
-		return 0, fmt.Errorf("index revenue: %w", err)
+	stmt, err := r.index.on(ctx, r.db)
+	if err != nil {
+		return 0, fmt.Errorf("prepare to index revenue: %w", err)
 	}
-	return n, nil
+	var n int
+	err = inTx(ctx, r.db, func(tx *sqlx.Tx) error {
+		// A plan for this very page may expect few events of a lease, and then reads and sorts all of them for each page.
+		if _, err := tx.ExecContext(ctx, `SET LOCAL plan_cache_mode = force_generic_plan`); err != nil {
+			return fmt.Errorf("plan the index of revenue: %w", err)
+		}
+		if err := tx.StmtxContext(ctx, stmt).GetContext(ctx, &n, limit); err != nil {
+			return fmt.Errorf("index revenue: %w", err)
+		}
+		return nil
+	})
+	return n, err
 }

@@ -17,7 +17,7 @@ type Job struct {
 	Name    string
 	Every   time.Duration // between the end of a pass and the next, give or take a tenth
 	Timeout time.Duration // of one pass
-	Full    int           // a pass that did at least this much is followed by the next at once; 0: never
+	Full    int           // a pass that did at least this much leaves more to do, which does not wait for Every; 0: never
 	Run     func(ctx context.Context) (done int, err error)
 }
 
@@ -47,43 +47,56 @@ func (j Job) loop(ctx context.Context, log *zap.Logger) {
 			return
 		case <-next.C:
 		}
-		done, err := j.pass(ctx, log)
-		switch {
-		case err != nil:
+		if err := j.passes(ctx, log); err != nil {
 			failures++
-		default:
+		} else {
 			failures = 0
 		}
-		next.Reset(j.pause(done, failures))
+		next.Reset(j.pause(failures))
 	}
 }
 
-// pass runs once and writes one line when there is something to say.
+// passes runs until a pass was not full, and writes one line when there is something to say. A backlog leaves the database
+// to those who wait for it: the next pass begins after twice the time that the last one took.
+func (j Job) passes(ctx context.Context, log *zap.Logger) error {
+	start, total, passes := time.Now(), 0, 0
+	for {
+		began := time.Now()
+		done, err := j.pass(ctx, log)
+		total += done
+		passes++
+		if err != nil {
+			log.Warn("pass failed", zap.Int("done", total), zap.Duration("durationMs", time.Since(start)), zap.Error(err))
+			return err
+		}
+		if full := j.Full > 0 && done >= j.Full; full {
+			select {
+			case <-time.After(2 * time.Since(began)):
+				continue
+			case <-ctx.Done():
+			}
+		}
+		if total > 0 {
+			log.Info("pass", zap.Int("done", total), zap.Int("passes", passes), zap.Duration("durationMs", time.Since(start)))
+		}
+		return nil
+	}
+}
+
+// pass runs once.
 func (j Job) pass(ctx context.Context, log *zap.Logger) (done int, err error) {
-	start := time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.Timeout)
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
 			log.Error("pass panicked", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
-			return
-		}
-		took := zap.Duration("durationMs", time.Since(start))
-		switch {
-		case err != nil:
-			log.Warn("pass failed", zap.Int("done", done), took, zap.Error(err))
-		case done > 0:
-			log.Info("pass", zap.Int("done", done), took)
 		}
 	}()
 	return j.Run(ctx)
 }
 
-func (j Job) pause(done, failures int) time.Duration {
-	if failures == 0 && j.Full > 0 && done >= j.Full {
-		return 0
-	}
+func (j Job) pause(failures int) time.Duration {
 	wait := j.Every
 	if failures > 0 {
 		wait = min(wait<<min(failures-1, 10), max(longestPause, j.Every))

@@ -47,13 +47,39 @@ func TestAPassThatDidSomethingWritesOneLine(t *testing.T) {
 	})
 }
 
-func TestAFullPassIsFollowedAtOnce(t *testing.T) {
+func TestABacklogIsWorkedOffInOneGoWithRoomForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		left := 95
-		run(t, 2*time.Second, Job{Name: "backlog", Every: time.Hour, Timeout: time.Second, Full: 10,
-			Run: func(context.Context) (int, error) { n := min(left, 10); left -= n; return n, nil }})
+		const pass = 100 * time.Millisecond
+		left, began := 95, []time.Time{}
+		lines := run(t, 6*time.Second, Job{Name: "backlog", Every: time.Hour, Timeout: time.Second, Full: 10,
+			Run: func(context.Context) (int, error) {
+				began = append(began, time.Now())
+				time.Sleep(pass)
+				n := min(left, 10)
+				left -= n
+				return n, nil
+			}}).All()
 		if left != 0 {
-			t.Errorf("%d left after two seconds", left)
+			t.Fatalf("%d left after six seconds", left)
+		}
+		for i := range began[1:] {
+			if d := began[i+1].Sub(began[i]); d != 3*pass {
+				t.Errorf("pass %d began %v after the one before, want %v", i+1, d, 3*pass)
+			}
+		}
+		if len(lines) != 1 || lines[0].ContextMap()["done"] != int64(95) || lines[0].ContextMap()["passes"] != int64(10) {
+			t.Errorf("got %v; want one line for 95 in 10 passes", lines)
+		}
+	})
+}
+
+func TestABacklogDoesNotHoldUpTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		run(t, 10*time.Second, Job{Name: "endless", Every: time.Hour, Timeout: time.Minute, Full: 1,
+			Run: func(context.Context) (int, error) { time.Sleep(3 * time.Second); return 1, nil }})
+		if d := time.Since(start); d > 13*time.Second {
+			t.Errorf("ended after %v", d)
 		}
 	})
 }
@@ -74,7 +100,7 @@ func TestFailuresAreLoggedAndSlowDown(t *testing.T) {
 
 func TestAFailureOfASlowJobDoesNotDelayItFurther(t *testing.T) {
 	j := Job{Every: time.Hour}
-	if got := j.pause(0, 9); got > time.Hour+6*time.Minute {
+	if got := j.pause(9); got > time.Hour+6*time.Minute {
 		t.Errorf("paused for %v", got)
 	}
 }

@@ -19,6 +19,9 @@ import (
 // writers each have a vault and a lease of their own, as the shards of a node do.
 const writers = 2
 
+// bookPage is how much revenue is booked at a time, as by default.
+const bookPage = 500
+
 // writing is what the batch writer stores by itself, and what the indexer then books, without any HTTP.
 type writing struct {
 	Batch       int      `json:"batch"`
@@ -148,9 +151,15 @@ func (w *writing) book(ctx context.Context, db *sqlx.DB, pens []*pen) error {
 		}
 	}
 	begin := time.Now()
-	booked, err := postgres.NewRevenue(db).IndexRevenue(ctx, len(pens))
-	if err != nil {
-		return err
+	revenue, booked := postgres.NewRevenue(db), 0
+	for {
+		n, err := revenue.IndexRevenue(ctx, bookPage)
+		if err != nil {
+			return err
+		}
+		if booked += n; n < bookPage {
+			break
+		}
 	}
 	w.Indexed = float64(booked) / time.Since(begin).Seconds()
 	var stored int

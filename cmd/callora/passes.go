@@ -26,7 +26,7 @@ func newPassList(cfg *Config, handle *sqlx.DB, leases *postgres.Leases, revenue 
 	return []worker.Job{
 		{Name: "lease-expiry", Every: p.LeaseExpiryEvery.D(), Timeout: shortPass, Full: expiryBatch,
 			Run: func(ctx context.Context) (int, error) { return leases.ExpireLeases(ctx, expiryBatch) }},
-		{Name: "revenue-ledger", Every: p.RevenueEvery.D(), Timeout: longPass, Full: 1, // until nothing is left: it counts rows, not leases
+		{Name: "revenue-ledger", Every: p.RevenueEvery.D(), Timeout: longPass, Full: p.RevenueBatch,
 			Run: func(ctx context.Context) (int, error) { return revenue.IndexRevenue(ctx, p.RevenueBatch) }},
 		{Name: "usage-partitions", Every: p.PartitionsEvery.D(), Timeout: longPass,
 			Run: func(ctx context.Context) (int, error) { return postgres.MakePartitions(ctx, handle, partitionsAhead) }},

@@ -11,10 +11,13 @@ CREATE TABLE leases (
     opened_at  timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,
     closed_at  timestamptz,
-    indexed_at timestamptz, -- when its events were all in revenue_ledger
+    indexed    bigint NOT NULL DEFAULT 0, -- what is in revenue_ledger of what it used: its paid events up to indexed_to
+    indexed_to uuid   NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    indexed_at timestamptz, -- when that was all
     CONSTRAINT leases_never_overdrawn CHECK (used BETWEEN 0 AND granted),
     CONSTRAINT leases_closed_has_time CHECK ((state = 'closed') = (closed_at IS NOT NULL)),
-    CONSTRAINT leases_indexed_when_closed CHECK (indexed_at IS NULL OR state = 'closed')
+    CONSTRAINT leases_indexed_when_closed CHECK (indexed = 0 AND indexed_at IS NULL OR state = 'closed'),
+    CONSTRAINT leases_revenue_as_used CHECK (indexed BETWEEN 0 AND used AND (indexed_at IS NULL OR indexed = used))
 ) WITH (fillfactor = 70); -- used changes with every batch: room for HOT updates
 CREATE INDEX leases_open ON leases (expires_at) WHERE state = 'open';
 CREATE INDEX leases_vault ON leases (vault_id);
@@ -39,7 +42,7 @@ CREATE TABLE usage_events (
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 CREATE INDEX usage_events_user ON usage_events (user_id, id DESC);
-CREATE INDEX usage_events_lease ON usage_events (lease_id);
+CREATE INDEX usage_events_lease ON usage_events (lease_id, id);
 CREATE TABLE usage_events_default PARTITION OF usage_events DEFAULT;
 
 -- The first id of a UUIDv7's millisecond.

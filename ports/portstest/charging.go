@@ -37,7 +37,6 @@ type bankLease struct {
 	granted, used int64
 	expires       time.Time
 	closed        bool
-	indexed       bool
 }
 
 type onceKey struct {
@@ -302,18 +301,13 @@ func (b *Bank) Withdraw(_ context.Context, batch []usage.Record) (kept []id.ID, 
 // IndexRevenue implements ports.RevenueIndex.
 func (b *Bank) IndexRevenue(_ context.Context, limit int) (n int, err error) {
 	err = b.do("index", func() {
-		for u, l := range b.leases {
-			if !l.closed || l.indexed || limit == 0 {
+		for e, r := range b.events {
+			l := b.leases[r.LeaseID]
+			if _, done := b.revenue[e]; done || n == limit || l == nil || !l.closed || r.Amount.IsZero() {
 				continue
 			}
-			limit--
-			l.indexed = true
-			for e, r := range b.events {
-				if r.LeaseID == u && !r.Amount.IsZero() {
-					b.revenue[e] = r.Amount
-					n++
-				}
-			}
+			b.revenue[e] = r.Amount
+			n++
 		}
 	})
 	return n, err

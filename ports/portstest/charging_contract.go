@@ -296,5 +296,25 @@ func ChargingContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 			}
 		}
 	})
+	run("revenue is indexed a page at a time, a large lease in several", func(t *testing.T, w ChargingWorld) {
+		c, node := w.Fund(t, money.FromStroops(1000)), w.NewID()
+		var leases []id.ID
+		for _, calls := range []int64{1, 5, 0, 2} {
+			l := w.mustGrant(t, w.grant(c, node, 100, 100, 100))
+			leases = append(leases, l.ID)
+			for range calls {
+				w.append(t, w.record(t, c, l, 3), w.record(t, c, l, 0))
+			}
+		}
+		if err := w.Leases.Close(t.Context(), node, leases); err != nil {
+			t.Fatal(err)
+		}
+		for page, want := range []int{3, 3, 2, 0} {
+			if n, err := w.Revenue.IndexRevenue(t.Context(), 3); n != want || err != nil {
+				t.Errorf("page %d has %d, %v; want %d", page, n, err, want)
+			}
+			w.WantSound(t)
+		}
+	})
 	onceContract(t, open)
 }

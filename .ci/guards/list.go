@@ -4,6 +4,7 @@ const (
 	charging = "./app/charging"
 	stores   = "./adapters/postgres"
 	gateway  = "./adapters/gateway"
+	wire     = "./adapters/gateway/upstream"
 	contract = "TestPostgresKeepsTheChargingContract"
 	meeting  = "TestWhatMeetsTheExpiryPassFindsTheLeaseClosed"
 )
@@ -196,6 +197,16 @@ var guards = []guard{
 		"a caller who leaves in the middle has been served", "adapters/gateway/stream.go",
 		"	if !s.settled {\n\t\t_ = s.settle(false)\n\t}\n\treturn s.ReadCloser.Close()", "	return s.ReadCloser.Close()",
 		gateway, "TestACallerWhoDoesNotReadIsCut|TestACallerWhoLeaves",
+	},
+	{
+		"bytes after an answer are not the next call's answer", "adapters/gateway/upstream/fresh_unix.go",
+		"nothing = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK", "nothing = err != syscall.EPERM",
+		wire, "TestAnAnswerToNobodyIsNotTheNextCallsAnswer/after",
+	},
+	{
+		"bytes with an answer are not the next call's answer", "adapters/gateway/upstream/body.go",
+		" && b.conn.in.Buffered() == 0", "",
+		wire, "TestAnAnswerToNobodyIsNotTheNextCallsAnswer/with",
 	},
 	{
 		"an ambiguous path is refused", "domain/listing/path.go",

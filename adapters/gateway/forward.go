@@ -12,12 +12,13 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/CalloraOrg/callora-backend/adapters/gateway/upstream"
 	"github.com/CalloraOrg/callora-backend/domain/usage"
 )
 
-// newEngine is the standard transport, tuned for few upstreams with many calls each. It follows no redirect, uses no
-// proxy of the environment, and leaves bodies as they are. Without a guard it dials every address.
-func newEngine(guard *Guard, idle int) *http.Transport {
+// newEngine is the way to upstreams, tuned for few of them with many calls each. It follows no redirect, uses no proxy of the
+// environment, and leaves bodies as they are. Without a guard it dials every address.
+func newEngine(guard *Guard, idle int) *upstream.Transport {
 	if idle <= 0 {
 		idle = defaultIdle
 	}
@@ -25,12 +26,20 @@ func newEngine(guard *Guard, idle int) *http.Transport {
 	if guard != nil {
 		dial = guard.DialContext
 	}
-	return &http.Transport{
-		DialContext: dial, DisableCompression: true, MaxIdleConns: 4 * idle, MaxIdleConnsPerHost: idle,
-		IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second, ExpectContinueTimeout: time.Second,
-		MaxResponseHeaderBytes: 1 << 20, WriteBufferSize: 4 << 10, ReadBufferSize: 8 << 10,
+	return &upstream.Transport{
+		Dial: dial, MaxHeader: mostHeader, MaxIdle: 4 * idle, MaxIdlePerHost: idle, IdleFor: idleFor,
+		Other: &http.Transport{
+			DialContext: dial, DisableCompression: true, MaxIdleConns: 4 * idle, MaxIdleConnsPerHost: idle,
+			IdleConnTimeout: idleFor, TLSHandshakeTimeout: 10 * time.Second, ExpectContinueTimeout: time.Second,
+			MaxResponseHeaderBytes: mostHeader, WriteBufferSize: 4 << 10, ReadBufferSize: 8 << 10,
+		},
 	}
 }
+
+const (
+	mostHeader = 1 << 20 // bytes of an upstream's header
+	idleFor    = 90 * time.Second
+)
 
 func newProxy(engine http.RoundTripper, zl *zap.Logger) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{

@@ -97,7 +97,7 @@ func open(t *testing.T, serve http.HandlerFunc, options ...option) *house {
 		h.front.Close()
 		cancel()
 		running.Wait()
-		if e, ok := gw.cfg.Engine.(*http.Transport); ok {
+		if e, ok := gw.cfg.Engine.(interface{ CloseIdleConnections() }); ok {
 			e.CloseIdleConnections()
 		}
 		h.till.wantNothingHeld(t)

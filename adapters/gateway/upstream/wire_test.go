@@ -1,0 +1,180 @@
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// Whatever an upstream answers, it is what the standard transport makes of it.
+func TestAnAnswerIsWhatTheStandardTransportMakesOfIt(t *testing.T) {
+	t.Parallel()
+	for name, raw := range map[string]string{
+		"a known length":              "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-odd-CASE: v\r\n\r\nhello",
+		"an empty body":               "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+		"chunks and trailers":         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n2;ext=1\r\nde\r\n0\r\nX-Sum: 9\r\n\r\n",
+		"an end with the connection":  "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil the end",
+		"HTTP/1.0":                    "HTTP/1.0 200 OK\r\n\r\nold",
+		"HTTP/1.0 that keeps on":      "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
+		"no content":                  "HTTP/1.1 204 No Content\r\n\r\n",
+		"not modified":                "HTTP/1.1 304 Not Modified\r\nEtag: \"x\"\r\nContent-Length: 100\r\n\r\n",
+		"interim answers":             "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 1\r\n\r\n1",
+		"gzip that is left alone":     "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08",
+		"an odd status":               "HTTP/1.1 299 What\r\nContent-Length: 1\r\n\r\n1",
+		"too short a body":            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10\r\n\r\nshort",
+		"a broken chunk":              "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+		"chunks that break off":       "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+		"two lengths":                 "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+		"no HTTP at all":              "220 smtp.example ready\r\n\r\n",
+		"half a header":               "HTTP/1.1 200 OK\r\nContent-Le",
+		"nothing":                     "",
+		"too large a header":          "HTTP/1.1 200 OK\r\nX-Long: " + long + "\r\nContent-Length: 0\r\n\r\n",
+		"a header with an odd letter": "HTTP/1.1 200 OK\r\nBad Name: x\r\nContent-Length: 0\r\n\r\n",
+	} {
+		for _, method := range []string{"GET", "HEAD"} {
+			t.Run(name+", "+method, func(t *testing.T) {
+				t.Parallel()
+				s := serve(t, func(nc net.Conn, r *http.Request, _ int) bool {
+					sent := raw
+					if last := max(strings.LastIndex(raw, "HTTP/1"), 0); r.Method == "HEAD" {
+						head, body, _ := strings.Cut(raw[last:], "\r\n\r\n")
+						sent = raw[:last] + head + raw[last+len(head):len(raw)-len(body)]
+					}
+					_, _ = io.WriteString(nc, sent)
+					return false
+				})
+				tr := newTransport(t)
+				got, gotBody, gotErr := s.call(t, tr, method)
+				want, wantBody, wantErr := s.call(t, tr.Other, method)
+				if (gotErr == nil) != (wantErr == nil) || errors.Is(gotErr, io.ErrUnexpectedEOF) != errors.Is(wantErr, io.ErrUnexpectedEOF) && want != nil {
+					t.Fatalf("error %v; want one like %v", gotErr, wantErr)
+				}
+				if gotBody != wantBody {
+					t.Errorf("body %q; want %q", gotBody, wantBody)
+				}
+				if (got == nil) != (want == nil) {
+					t.Fatalf("answer %v; want %v", got, want)
+				}
+				if got == nil {
+					return
+				}
+				type shown struct {
+					Status          string
+					Major, Minor    int
+					Header, Trailer http.Header
+					Length          int64
+					Coding          []string
+				}
+				of := func(r *http.Response) shown {
+					return shown{r.Status, r.ProtoMajor, r.ProtoMinor, r.Header, r.Trailer, r.ContentLength, r.TransferEncoding}
+				}
+				if !reflect.DeepEqual(of(got), of(want)) {
+					t.Errorf("got\n%+v\nwant\n%+v", of(got), of(want))
+				}
+			})
+		}
+	}
+}
+
+func TestARequestIsWhatTheStandardTransportMakesOfIt(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(r *http.Request){
+		"plain": func(*http.Request) {},
+		"headers": func(r *http.Request) {
+			r.Header = http.Header{"Accept": {"a", "b"}, "User-Agent": {"me"}, "X-Empty": {""}}
+		},
+		"no user agent": func(r *http.Request) { r.Header["User-Agent"] = nil },
+		"another host":  func(r *http.Request) { r.Host = "api.example" },
+		"a path as written": func(r *http.Request) {
+			r.URL = &url.URL{Scheme: "http", Host: r.URL.Host, Opaque: "/a%2Fb/../c", RawQuery: "q=%zz"}
+		},
+		"HEAD": func(r *http.Request) { r.Method = "HEAD" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var seen []string
+			s := serve(t, func(nc net.Conn, r *http.Request, _ int) bool {
+				seen = append(seen, fmt.Sprint(r.Method, r.RequestURI, r.Host, r.Header, r.ContentLength, r.TransferEncoding, r.Close))
+				_, _ = io.WriteString(nc, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+				return false
+			})
+			tr := newTransport(t)
+			for _, rt := range []http.RoundTripper{tr, tr.Other} {
+				r := s.request(t, t.Context(), "GET")
+				change(r)
+				if _, err := rt.RoundTrip(r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if seen[0] != seen[1] {
+				t.Errorf("sent %s; want %s", seen[0], seen[1])
+			}
+		})
+	}
+}
+
+func TestInterimAnswersAreTold(t *testing.T) {
+	t.Parallel()
+	s := answers(t, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
+	var heard []string
+	enough := errors.New("enough")
+	for _, answer := range []error{nil, enough} {
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			heard = append(heard, fmt.Sprint(code, " ", h.Get("Link")))
+			return answer
+		}})
+		if _, err := newTransport(t).RoundTrip(s.request(t, ctx, "GET")); !errors.Is(err, answer) {
+			t.Errorf("error %v; want %v", err, answer)
+		}
+	}
+	if want := []string{"103 </a.css>", "103 </a.css>"}; !reflect.DeepEqual(heard, want) {
+		t.Errorf("heard %q; want %q", heard, want)
+	}
+}
+
+func TestASwitchNobodyAskedForIsAnError(t *testing.T) {
+	t.Parallel()
+	s := answers(t, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+	if _, _, err := s.call(t, newTransport(t), "GET"); !errors.Is(err, errSwitched) {
+		t.Errorf("error %v; want %v", err, errSwitched)
+	}
+}
+
+func TestOnlySimpleCallsAreOurOwn(t *testing.T) {
+	t.Parallel()
+	plain := func(change func(r *http.Request)) *http.Request {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://api.example/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(r)
+		return r
+	}
+	if !lean(plain(func(*http.Request) {})) || !lean(plain(func(r *http.Request) { r.Body = http.NoBody })) {
+		t.Error("a plain GET is not our own")
+	}
+	for name, change := range map[string]func(r *http.Request){
+		"TLS":                   func(r *http.Request) { r.URL.Scheme = "https" },
+		"POST":                  func(r *http.Request) { r.Method = "POST" },
+		"a body":                func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("x")) },
+		"trailers":              func(r *http.Request) { r.Trailer = http.Header{"X": nil} },
+		"a connection to close": func(r *http.Request) { r.Close = true },
+		"an upgrade":            func(r *http.Request) { r.Header["Upgrade"] = []string{"websocket"} },
+		"an expectation":        func(r *http.Request) { r.Header["Expect"] = []string{"100-continue"} },
+		"hop-by-hop options":    func(r *http.Request) { r.Header["Connection"] = []string{"close"} },
+		"a coding":              func(r *http.Request) { r.TransferEncoding = []string{"chunked"} },
+		"an international name": func(r *http.Request) { r.URL.Host = "bücher.example" },
+	} {
+		if lean(plain(change)) {
+			t.Errorf("a call with %s is our own", name)
+		}
+	}
+}

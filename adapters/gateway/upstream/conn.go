@@ -69,7 +69,7 @@ func (c *conn) talk(r *http.Request) (*http.Response, error) {
 	if err := c.out.Flush(); err != nil {
 		return nil, err
 	}
-	var hear func(code int, header textproto.MIMEHeader) error
+	var hear func(code int, header textproto.MIMEHeader) error // nil: nobody wants interim answers
 	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil {
 		hear = trace.Got1xxResponse
 	}
@@ -78,6 +78,8 @@ func (c *conn) talk(r *http.Request) (*http.Response, error) {
 		switch {
 		case err != nil:
 			return nil, err
+		case res.StatusCode < 100:
+			return nil, errNoStatus
 		case res.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errSwitched
 		case res.StatusCode >= 200:

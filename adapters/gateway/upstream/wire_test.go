@@ -140,11 +140,15 @@ func TestInterimAnswersAreTold(t *testing.T) {
 	}
 }
 
-func TestASwitchNobodyAskedForIsAnError(t *testing.T) {
+func TestAnswersThatNobodyCouldPassOnAreErrors(t *testing.T) {
 	t.Parallel()
-	s := answers(t, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
-	if _, _, err := s.call(t, newTransport(t), "GET"); !errors.Is(err, errSwitched) {
-		t.Errorf("error %v; want %v", err, errSwitched)
+	for raw, want := range map[string]error{
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n": errSwitched,
+		"HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n":                                         errNoStatus,
+	} {
+		if _, _, err := answers(t, raw).call(t, newTransport(t), "GET"); !errors.Is(err, want) {
+			t.Errorf("%.16q: error %v; want %v", raw, err, want)
+		}
 	}
 }
 

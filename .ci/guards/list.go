@@ -169,6 +169,11 @@ var guards = []guard{
 		stores, contract,
 	},
 	{
+		"two nodes do not book the same calls", "adapters/postgres/revenue.go",
+		"ORDER BY closed_at LIMIT $1 FOR UPDATE SKIP LOCKED", "ORDER BY closed_at LIMIT $1",
+		stores, "TestALeaseThatANodeIndexesIsLeftToIt",
+	},
+	{
 		"revenue waits for the end of the lease", "adapters/postgres/revenue.go",
 		"WHERE state = 'closed' AND indexed_at IS NULL\n", "WHERE indexed_at IS NULL\n",
 		stores, contract,

@@ -11,8 +11,8 @@ import (
 	"github.com/CalloraOrg/callora-backend/domain/vault"
 )
 
-// Till admits paid calls against prepaid money.
-type Till interface {
+// Charger admits paid calls against prepaid money.
+type Charger interface {
 	// Reserve sets the price of one call aside from the consumer's vault. Faults: vault.ErrShort, or an Unavailable one
 	// when charges cannot be recorded at present. The caller must end the hold with Charge or Release.
 	Reserve(ctx context.Context, consumer id.ID, price money.Amount) (Hold, error)
@@ -74,9 +74,9 @@ type UsageJournal interface {
 	// per record, in order. Appending the same batch again is safe and says the same. No two concurrent calls may hold
 	// records of one vault. Errors that wrap ErrRejected are final; any other may have happened before or after the commit.
 	Append(ctx context.Context, batch []usage.Record) ([]RecordOutcome, error)
-	// Withdraw removes records that were perhaps appended but were never answered for, and gives their money back to
+	// Void removes records that were perhaps appended but were never answered for, and gives their money back to
 	// their leases, which are still open. A record whose lease has been closed stays and is reported.
-	Withdraw(ctx context.Context, batch []usage.Record) (kept []id.ID, err error)
+	Void(ctx context.Context, batch []usage.Record) (kept []id.ID, err error)
 }
 
 // ErrRejected means the store refuses a batch for good: sending it again cannot help. Nothing of it was recorded.
@@ -108,14 +108,14 @@ type RevenueIndex interface {
 // Idempotency remembers calls that carry an Idempotency-Key, per consumer.
 type Idempotency interface {
 	// Claim takes the key for a call, or tells what became of the call that took it. One statement.
-	Claim(ctx context.Context, c OnceClaim) (OnceState, error)
+	Claim(ctx context.Context, c IdempotencyClaim) (IdempotencyState, error)
 	// Forget gives the key up: the call was not charged, a retry may run it anew. claim is the Event that the caller's own
-	// OnceClaim had; a key that another call has taken over meanwhile stays.
+	// IdempotencyClaim had; a key that another call has taken over meanwhile stays.
 	Forget(ctx context.Context, consumer id.ID, key string, claim id.ID) error
 }
 
-// OnceClaim asks for an Idempotency-Key.
-type OnceClaim struct {
+// IdempotencyClaim asks for an Idempotency-Key.
+type IdempotencyClaim struct {
 	Consumer    id.ID
 	Key         string
 	Fingerprint []byte        // of API, method, path and query
@@ -124,23 +124,23 @@ type OnceClaim struct {
 	Retention   time.Duration // how long an answer is kept
 }
 
-// OnceState is the state of an Idempotency-Key after a claim.
-type OnceState struct {
-	Outcome OnceOutcome
+// IdempotencyState is the state of an Idempotency-Key after a claim.
+type IdempotencyState struct {
+	Outcome IdempotencyOutcome
 	// Event is the id the call must use for its usage event: the first claimant's, so that one key can never be charged
 	// twice.
 	Event  id.ID
-	Answer *usage.OnceAnswer // set with OnceAnswered
+	Answer *usage.IdempotentAnswer // set with IdempotencyAnswered
 }
 
-// OnceOutcome is what a claim found.
-type OnceOutcome int
+// IdempotencyOutcome is what a claim found.
+type IdempotencyOutcome int
 
 // The outcomes of a claim.
 const (
-	OnceClaimed  OnceOutcome = iota // the call runs
-	OnceRunning                     // another call with the key is under way
-	OnceAnswered                    // the call was charged; Answer is what it got
-	OnceConflict                    // the key was used for another request
-	OnceSpent                       // charged, the answer was too large to keep, and the free retries are used up
+	IdempotencyClaimed  IdempotencyOutcome = iota // the call runs
+	IdempotencyRunning                            // another call with the key is under way
+	IdempotencyAnswered                           // the call was charged; Answer is what it got
+	IdempotencyConflict                           // the key was used for another request
+	IdempotencySpent                              // charged, the answer was too large to keep, and the free retries are used up
 )

@@ -122,11 +122,11 @@ func (c *call) answerWhole(res *http.Response, body []byte) error {
 }
 
 // keep is the answer to be kept for the call's Idempotency-Key, nil without one.
-func (c *call) keep(res *http.Response, body []byte, whole bool) *usage.OnceAnswer {
+func (c *call) keep(res *http.Response, body []byte, whole bool) *usage.IdempotentAnswer {
 	if c.once == nil || c.free {
 		return nil
 	}
-	a := &usage.OnceAnswer{Key: c.once.key, BodyHash: c.bodySum(), Status: res.StatusCode, Header: res.Header.Clone()}
+	a := &usage.IdempotentAnswer{Key: c.once.key, BodyHash: c.bodySum(), Status: res.StatusCode, Header: res.Header.Clone()}
 	if whole && len(res.Trailer) == 0 { // trailers have no place in what is kept
 		a.Kept, a.Body = true, append([]byte{}, body...)
 	}

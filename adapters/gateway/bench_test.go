@@ -24,15 +24,15 @@ import (
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
-// freeTill admits everything at once.
-type freeTill struct{ charges atomic.Int64 }
+// freeCharger admits everything at once.
+type freeCharger struct{ charges atomic.Int64 }
 
-type freeHold struct{ till *freeTill }
+type freeHold struct{ charger *freeCharger }
 
-func (t *freeTill) Reserve(context.Context, id.ID, money.Amount) (ports.Hold, error) {
+func (t *freeCharger) Reserve(context.Context, id.ID, money.Amount) (ports.Hold, error) {
 	return freeHold{t}, nil
 }
-func (h freeHold) Charge(context.Context, usage.Event) error { h.till.charges.Add(1); return nil }
+func (h freeHold) Charge(context.Context, usage.Event) error { h.charger.charges.Add(1); return nil }
 func (freeHold) Release()                                    {}
 
 // busy is a gateway with apis APIs, set up as in production, and a key of the first.
@@ -55,7 +55,7 @@ func busy(b *testing.B, upstream string, apis int) (*Gateway, string) {
 	g, err := New(Config{
 		ProxyTimeout: 30 * time.Second, BodyLimit: 1 << 20, RatePerMinute: 1 << 30, AllowedHosts: []string{"127.0.0.1"},
 	}, Deps{
-		Till: &freeTill{}, Keys: store, Routes: store, Changes: store, NewID: newID, Now: func() time.Time { return time.Now().UTC() }, Log: log,
+		Charger: &freeCharger{}, Keys: store, Routes: store, Changes: store, NewID: newID, Now: func() time.Time { return time.Now().UTC() }, Log: log,
 		Limiter: newFakeLimiter(), Registry: prometheus.NewRegistry(),
 	})
 	if err != nil {

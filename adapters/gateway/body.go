@@ -55,7 +55,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		b.hash.Write(p[:n])
 	}
 	if errors.Is(err, io.EOF) && b.want != nil && subtle.ConstantTimeCompare(b.hash.Sum(nil), b.want) != 1 {
-		n, err = 0, errOnceConflict // without its end the upstream has no request
+		n, err = 0, errIdempotencyConflict // without its end the upstream has no request
 	}
 	if err != nil && b.err == nil {
 		b.err = err

@@ -34,7 +34,7 @@ type call struct {
 	target    *target
 	legacy    bool
 	hold      ports.Hold
-	once      *onceCall // nil without an Idempotency-Key
+	once      *idempotentCall // nil without an Idempotency-Key
 	body      *requestBody
 	watch     watchdog
 
@@ -65,13 +65,13 @@ func (c *call) name(event id.ID) {
 }
 
 // charge records the call. On an error it is not charged, and no complete answer may be given.
-func (c *call) charge(status int, answer *usage.OnceAnswer) error {
+func (c *call) charge(status int, answer *usage.IdempotentAnswer) error {
 	if c.free {
 		return nil // it is the same call once more
 	}
 	e := usage.Event{
 		ID: c.event, UserID: c.key.UserID, APIID: c.route.id, EndpointID: c.endpoint.ID, KeyID: c.key.ID, Status: status,
-		Latency: c.upstream, OccurredAt: c.event.Time(), Once: answer,
+		Latency: c.upstream, OccurredAt: c.event.Time(), Idempotent: answer,
 	}
 	if err := c.hold.Charge(c.r.Context(), e); err != nil {
 		c.cause = err

@@ -34,16 +34,16 @@ type Config struct {
 
 // Deps is what the gateway works with. Limiter, MarkUsed and Observe may be nil.
 type Deps struct {
-	Till     ports.Till
-	Keys     ports.KeyLookup
-	Routes   ports.Routes
-	Changes  ports.ChangeFeed
-	Once     ports.Idempotency
-	Limiter  ports.Limiter
-	NewID    ports.NewID
-	Now      ports.Clock
-	Log      *zap.Logger
-	Registry prometheus.Registerer
+	Charger     ports.Charger
+	Keys        ports.KeyLookup
+	Routes      ports.Routes
+	Changes     ports.ChangeFeed
+	Idempotency ports.Idempotency
+	Limiter     ports.Limiter
+	NewID       ports.NewID
+	Now         ports.Clock
+	Log         *zap.Logger
+	Registry    prometheus.Registerer
 
 	// MarkUsed is told which keys were used when, see Gateway.FlushUsed.
 	MarkUsed func(ctx context.Context, used map[id.ID]time.Time) error

@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	headerKey      = "X-Api-Key"
-	headerID       = "X-Request-Id"
-	headerCharge   = "X-Callora-Charge"
-	headerOnce     = "Idempotency-Key"
-	headerReplayed = "Idempotent-Replayed"
-	zeroCharge     = "0.0000000"
+	headerKey         = "X-Api-Key"
+	headerID          = "X-Request-Id"
+	headerCharge      = "X-Callora-Charge"
+	headerIdempotency = "Idempotency-Key"
+	headerReplayed    = "Idempotent-Replayed"
+	zeroCharge        = "0.0000000"
 )
 
 // credential finds the key a caller presents: X-Api-Key, or a Bearer token.

@@ -160,7 +160,7 @@ func TestAnUnchargedAnswerIsNotCompleteForHTTP10(t *testing.T) {
 	if got := read(); got != "one two three" {
 		t.Errorf("got %q", got)
 	}
-	h.till.set(func(f *fakeTill) { f.refuse = errAway })
+	h.charger.set(func(f *fakeCharger) { f.refuse = errAway })
 	if got := read(); got != "one two thre" {
 		t.Errorf("without a charge: %q", got)
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/CalloraOrg/callora-backend/ports/portstest"
 )
 
-// fakeTill counts what is held and what is charged.
-type fakeTill struct {
+// fakeCharger counts what is held and what is charged.
+type fakeCharger struct {
 	bank *portstest.Bank
 
 	mu      sync.Mutex
@@ -32,23 +32,23 @@ type fakeTill struct {
 }
 
 type fakeHold struct {
-	till  *fakeTill
-	price money.Amount
-	ended bool
+	charger *fakeCharger
+	price   money.Amount
+	ended   bool
 }
 
-func (f *fakeTill) Reserve(_ context.Context, _ id.ID, price money.Amount) (ports.Hold, error) {
+func (f *fakeCharger) Reserve(_ context.Context, _ id.ID, price money.Amount) (ports.Hold, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.short {
 		return nil, vault.ErrShort
 	}
 	f.held++
-	return &fakeHold{till: f, price: price}, nil
+	return &fakeHold{charger: f, price: price}, nil
 }
 
 func (h *fakeHold) Charge(ctx context.Context, e usage.Event) error {
-	f := h.till
+	f := h.charger
 	f.mu.Lock()
 	before, refuse := f.before, f.refuse
 	if f.luck != nil {
@@ -71,7 +71,7 @@ func (h *fakeHold) Charge(ctx context.Context, e usage.Event) error {
 	f.mu.Lock()
 	f.charges = append(f.charges, e)
 	f.mu.Unlock()
-	if e.Once != nil {
+	if e.Idempotent != nil {
 		_, err := f.bank.Append(ctx, []usage.Record{{Event: e}})
 		return err
 	}
@@ -79,33 +79,33 @@ func (h *fakeHold) Charge(ctx context.Context, e usage.Event) error {
 }
 
 func (h *fakeHold) Release() {
-	h.till.mu.Lock()
-	defer h.till.mu.Unlock()
+	h.charger.mu.Lock()
+	defer h.charger.mu.Unlock()
 	if !h.ended {
 		h.ended = true
-		h.till.held--
+		h.charger.held--
 	}
 }
 
-func (f *fakeTill) set(change func(*fakeTill)) {
+func (f *fakeCharger) set(change func(*fakeCharger)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change(f)
 }
 
-func (f *fakeTill) charged() []usage.Event {
+func (f *fakeCharger) charged() []usage.Event {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]usage.Event(nil), f.charges...)
 }
 
-func (f *fakeTill) outstanding() int {
+func (f *fakeCharger) outstanding() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.held
 }
 
-func (f *fakeTill) wantNothingHeld(t *testing.T) {
+func (f *fakeCharger) wantNothingHeld(t *testing.T) {
 	t.Helper()
 	if n := f.outstanding(); n != 0 {
 		t.Errorf("%d holds are left", n)

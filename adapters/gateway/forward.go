@@ -50,13 +50,13 @@ func newProxy(engine http.RoundTripper, zl *zap.Logger) *httputil.ReverseProxy {
 
 // serve reserves the price, forwards the call, and charges it on the way back.
 func (c *call) serve() {
-	if _, asked := c.r.Header[headerOnce]; asked {
-		if done := c.claimOnce(); done {
+	if _, asked := c.r.Header[headerIdempotency]; asked {
+		if done := c.claimIdempotency(); done {
 			return
 		}
 	}
 	if !c.free {
-		hold, err := c.g.deps.Till.Reserve(c.r.Context(), c.key.UserID, c.endpoint.Price)
+		hold, err := c.g.deps.Charger.Reserve(c.r.Context(), c.key.UserID, c.endpoint.Price)
 		if err != nil {
 			if c.clientGone() {
 				c.leave()
@@ -119,15 +119,15 @@ func failed(_ http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case c.sent: // an upgrade that failed after its handshake was charged
 		panic(http.ErrAbortHandler)
-	case c.body != nil && errors.Is(c.body.failure(), errOnceConflict):
-		c.refuse(errOnceConflict)
+	case c.body != nil && errors.Is(c.body.failure(), errIdempotencyConflict):
+		c.refuse(errIdempotencyConflict)
 	case errors.Is(err, usage.ErrNotRecorded):
 		c.refuse(err)
 	case isTooLarge(err), c.body != nil && isTooLarge(c.body.failure()):
 		c.refuse(errTooLarge)
 	case c.clientGone(), c.body != nil && c.body.failure() != nil:
 		c.leave()
-	case c.watch.barked() || isTimeout(err):
+	case c.watch.expired() || isTimeout(err):
 		c.g.metrics.upstreamFailed(c, "timeout")
 		c.refuse(errSlowUpstream.Because(err))
 	case blocked(err):

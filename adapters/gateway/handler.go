@@ -131,7 +131,7 @@ func (c *call) admitLegacy() error {
 		return errWrongKey
 	}
 	var ok bool
-	if c.endpoint, ok = c.route.rest(c.r.Method); !ok {
+	if c.endpoint, ok = c.route.catchAll(c.r.Method); !ok {
 		return errNoEndpoint
 	}
 	c.path, _ = listing.CleanPath("")

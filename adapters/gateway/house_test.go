@@ -36,7 +36,7 @@ type house struct {
 	gw       *Gateway
 	front    *httptest.Server
 	upstream *httptest.Server
-	till     *fakeTill
+	charger  *fakeCharger
 	store    *fakeStore
 	bank     *portstest.Bank
 	logs     *observer.ObservedLogs
@@ -54,7 +54,7 @@ func open(t *testing.T, serve http.HandlerFunc, options ...option) *house {
 	h := &house{t: t, owner: newID(), bank: portstest.NewBank(time.Now)}
 	h.upstream = httptest.NewServer(serve)
 	t.Cleanup(h.upstream.Close)
-	h.till = &fakeTill{bank: h.bank}
+	h.charger = &fakeCharger{bank: h.bank}
 	h.store = newFakeStore()
 	h.api = listing.API{
 		ID: newID(), Slug: "weather", BaseURL: h.upstream.URL + "/base", Status: listing.Active,
@@ -74,7 +74,7 @@ func open(t *testing.T, serve http.HandlerFunc, options ...option) *house {
 		ProxyTimeout: 5 * time.Second, BodyLimit: 1 << 20, Idempotency: time.Hour, AllowedHosts: []string{"127.0.0.1"},
 	}
 	deps := Deps{
-		Till: h.till, Keys: h.store, Routes: h.store, Changes: h.store, Once: h.bank, NewID: newID, Now: time.Now, Log: zap.New(core),
+		Charger: h.charger, Keys: h.store, Routes: h.store, Changes: h.store, Idempotency: h.bank, NewID: newID, Now: time.Now, Log: zap.New(core),
 		Limiter: newFakeLimiter(),
 	}
 	for _, o := range options {
@@ -100,7 +100,7 @@ func open(t *testing.T, serve http.HandlerFunc, options ...option) *house {
 		if e, ok := gw.cfg.Engine.(interface{ CloseIdleConnections() }); ok {
 			e.CloseIdleConnections()
 		}
-		h.till.wantNothingHeld(t)
+		h.charger.wantNothingHeld(t)
 	})
 	for !gw.Ready() {
 		wait(ctx, time.Millisecond)
@@ -174,8 +174,8 @@ func (r reply) want(t *testing.T, status int, code string) {
 // wantCharges waits for the calls under way to end, and checks what was charged.
 func (h *house) wantCharges(amounts ...string) {
 	h.t.Helper()
-	eventually(h.t, "no call holds money", func() bool { return h.till.outstanding() == 0 })
-	got := h.till.charged()
+	eventually(h.t, "no call holds money", func() bool { return h.charger.outstanding() == 0 })
+	got := h.charger.charged()
 	var texts []string
 	for _, e := range got {
 		texts = append(texts, e.Amount.String())

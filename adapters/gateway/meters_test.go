@@ -56,7 +56,7 @@ func TestTheGatewayCountsWhatItDoes(t *testing.T) {
 		h.get("/items/cut")
 		h.do(h.request("BREW", "/cheap", nil))
 		h.get("/a;b")
-		h.till.set(func(f *fakeTill) { f.short = true })
+		h.charger.set(func(f *fakeCharger) { f.short = true })
 		h.get("/cheap")
 		api := allAPIs
 		if profiling {

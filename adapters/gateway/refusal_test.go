@@ -110,7 +110,7 @@ func other1(d string) string {
 func TestAShortBalanceIs402AndNothingIsForwarded(t *testing.T) {
 	t.Parallel()
 	h := open(t, func(http.ResponseWriter, *http.Request) { t.Error("it was forwarded") })
-	h.till.set(func(f *fakeTill) { f.short = true })
+	h.charger.set(func(f *fakeCharger) { f.short = true })
 	got := h.get("/cheap")
 	got.want(t, 402, "PAYMENT_REQUIRED")
 	if !bytes.Contains(got.body, []byte("Payment Required: insufficient balance")) {
@@ -153,7 +153,7 @@ func TestWhatCannotBeRecordedIs503AndIsNotDelivered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := open(t, serve)
-			h.till.set(func(f *fakeTill) { f.refuse = usage.ErrNotRecorded })
+			h.charger.set(func(f *fakeCharger) { f.refuse = usage.ErrNotRecorded })
 			got := h.get("/cheap")
 			got.want(t, 503, "METERING_UNAVAILABLE")
 			if bytes.Contains(got.body, []byte("secret")) || got.Header.Get("X-Callora-Charge") != zeroCharge {
@@ -173,7 +173,7 @@ func TestWhatCannotBeRecordedIs503AndIsNotDelivered(t *testing.T) {
 				w.(http.Flusher).Flush()
 				_, _ = w.Write(make([]byte, 50_000))
 			})
-			h.till.set(func(f *fakeTill) { f.refuse = usage.ErrNotRecorded })
+			h.charger.set(func(f *fakeCharger) { f.refuse = usage.ErrNotRecorded })
 			if got := h.get("/cheap"); got.err == nil {
 				t.Errorf("a complete answer of %d bytes was delivered", len(got.body))
 			}

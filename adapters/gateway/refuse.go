@@ -39,12 +39,12 @@ var (
 	errAddress      = fault.New(fault.Forbidden, "IP_NOT_ALLOWED", "Forbidden: IP address not allowed")
 	errAddressShape = fault.New(fault.Invalid, "INVALID_IP_FORMAT", "Bad Request: invalid client IP format")
 
-	errOnceKey = fault.InvalidFields(fault.Detail{
+	errIdempotencyKey = fault.InvalidFields(fault.Detail{
 		Field: "header.Idempotency-Key", Message: "must be 1 to 255 printable ASCII characters", Code: "INVALID_VALUE",
 	})
-	errOnceRunning  = fault.New(fault.Conflict, "IDEMPOTENCY_IN_PROGRESS", "Request already in progress")
-	errOnceConflict = fault.New(fault.Conflict, "IDEMPOTENCY_CONFLICT", "Idempotency key conflict: payload mismatch")
-	errOnceSpent    = fault.New(fault.Conflict, "IDEMPOTENCY_SPENT",
+	errIdempotencyRunning  = fault.New(fault.Conflict, "IDEMPOTENCY_IN_PROGRESS", "Request already in progress")
+	errIdempotencyConflict = fault.New(fault.Conflict, "IDEMPOTENCY_CONFLICT", "Idempotency key conflict: payload mismatch")
+	errIdempotencySpent    = fault.New(fault.Conflict, "IDEMPOTENCY_SPENT",
 		"The answer to this Idempotency-Key was too large to keep, and its free retries are used up")
 )
 
@@ -55,8 +55,8 @@ var reasons = map[*fault.Error]string{
 	errUnknownAPI: "api_unknown", errNoEndpoint: "endpoint_unknown", errTooMany: "rate_limit", errTooLarge: "body_too_large",
 	errSlowUpstream: "upstream_timeout", errBadUpstream: "upstream_failed", errBlocked: "upstream_blocked",
 	errStarting: "starting", errNoKeyStore: "key_store", errInternal: "internal", errLegacyPath: "endpoint_unknown",
-	errLegacyID: "bad_request", errAddress: "address", errAddressShape: "address", errOnceKey: "bad_request",
-	errOnceRunning: "idempotency", errOnceConflict: "idempotency", errOnceSpent: "idempotency",
+	errLegacyID: "bad_request", errAddress: "address", errAddressShape: "address", errIdempotencyKey: "bad_request",
+	errIdempotencyRunning: "idempotency", errIdempotencyConflict: "idempotency", errIdempotencySpent: "idempotency",
 }
 
 // reasonOf is a bounded name for why a call was refused.

@@ -56,7 +56,7 @@ func TestWhoGetsAWholeAnswerPaysForItOnce(t *testing.T) {
 	for name := range moods {
 		names = append(names, name)
 	}
-	h.till.set(func(f *fakeTill) {
+	h.charger.set(func(f *fakeCharger) {
 		f.luck = func() error {
 			if rand.N(5) == 0 {
 				return usage.ErrNotRecorded
@@ -105,9 +105,9 @@ func TestWhoGetsAWholeAnswerPaysForItOnce(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	eventually(t, "nothing is held", func() bool { return h.till.outstanding() == 0 })
+	eventually(t, "nothing is held", func() bool { return h.charger.outstanding() == 0 })
 	paid := map[string]int{}
-	for _, e := range h.till.charged() {
+	for _, e := range h.charger.charged() {
 		paid[e.ID.String()]++
 	}
 	for _, o := range outcomes {
@@ -121,7 +121,7 @@ func TestWhoGetsAWholeAnswerPaysForItOnce(t *testing.T) {
 	}
 }
 
-// A call costs the gateway no look-up: keys and routes are in memory. (That its money is too is the till's promise.)
+// A call costs the gateway no look-up: keys and routes are in memory. (That its money is too is the charger's promise.)
 func TestACallAsksNoStore(t *testing.T) {
 	t.Parallel()
 	h := open(t, echo)

@@ -25,12 +25,12 @@ func (c *call) answerStream(res *http.Response) {
 // stream is the body of an answer that is charged at its end.
 type stream struct {
 	io.ReadCloser
-	call    *call
-	res     *http.Response
-	left    int64 // bytes of a known length still to come; negative: unknown
-	keeping bool
-	kept    []byte
-	settled bool
+	call     *call
+	res      *http.Response
+	left     int64 // bytes of a known length still to come; negative: unknown
+	keeping  bool
+	kept     []byte
+	finished bool
 }
 
 var errEndsUncharged = errors.New("the end of the answer is withheld: it could not be charged")
@@ -44,9 +44,9 @@ func (s *stream) Read(p []byte) (int, error) {
 		s.left -= int64(n)
 	}
 	switch {
-	case s.settled:
+	case s.finished:
 	case errors.Is(err, io.EOF), s.left == 0:
-		if s.settle(true) != nil {
+		if s.finish(true) != nil {
 			return 0, errEndsUncharged
 		}
 	case err != nil:
@@ -57,11 +57,11 @@ func (s *stream) Read(p []byte) (int, error) {
 
 // broken ends a stream that the upstream did not finish: no charge, unless it is the caller who left.
 func (s *stream) broken(err error) {
-	if s.call.clientGone() && !s.call.watch.barked() {
-		_ = s.settle(false)
+	if s.call.clientGone() && !s.call.watch.expired() {
+		_ = s.finish(false)
 		return
 	}
-	s.settled = true
+	s.finished = true
 	s.call.cause = err
 	s.call.g.metrics.upstreamFailed(s.call, "broken")
 	s.call.release()
@@ -69,14 +69,14 @@ func (s *stream) broken(err error) {
 
 // Close of a stream that has not ended means that the caller did not take the rest. It was served what it took.
 func (s *stream) Close() error {
-	if !s.settled {
-		_ = s.settle(false)
+	if !s.finished {
+		_ = s.finish(false)
 	}
 	return s.ReadCloser.Close()
 }
 
-func (s *stream) settle(whole bool) error {
-	s.settled = true
+func (s *stream) finish(whole bool) error {
+	s.finished = true
 	if !whole {
 		s.keeping = false
 		s.kept = nil

@@ -16,12 +16,12 @@ import (
 
 // route is an API as the gateway serves it. It is immutable.
 type route struct {
-	id     id.ID
-	text   string // id
-	slug   string
-	target *target
-	menu   *listing.Menu
-	offers map[id.ID]*offer
+	id      id.ID
+	text    string // id
+	slug    string
+	target  *target
+	matcher *listing.Matcher
+	offers  map[id.ID]*offer
 }
 
 // offer is an endpoint with what its calls say of it, made once and not for each call.
@@ -35,18 +35,18 @@ func newOffer(e *listing.Endpoint) *offer {
 	return &offer{Endpoint: e, name: e.Method + " " + e.Path, charge: []string{e.Price.String()}}
 }
 
-// offer returns what a call buys, see listing.Menu.Find.
+// offer returns what a call buys, see listing.Matcher.Find.
 func (r *route) offer(method string, path listing.Path) (*offer, bool) {
-	e, ok := r.menu.Find(method, path)
+	e, ok := r.matcher.Find(method, path)
 	if !ok {
 		return nil, false
 	}
 	return r.offers[e.ID], true
 }
 
-// rest returns what a call buys that has no path, see listing.Menu.Any.
-func (r *route) rest(method string) (*offer, bool) {
-	e, ok := r.menu.Any(method)
+// catchAll returns what a call buys that has no path, see listing.Matcher.Any.
+func (r *route) catchAll(method string) (*offer, bool) {
+	e, ok := r.matcher.Any(method)
 	if !ok {
 		return nil, false
 	}
@@ -136,7 +136,7 @@ func (t *table) put(m map[string]*route, a listing.API) {
 		return
 	}
 	r := &route{
-		id: a.ID, text: a.ID.String(), slug: a.Slug, target: base, menu: listing.NewMenu(a.Endpoints),
+		id: a.ID, text: a.ID.String(), slug: a.Slug, target: base, matcher: listing.NewMatcher(a.Endpoints),
 		offers: make(map[id.ID]*offer, len(a.Endpoints)),
 	}
 	for i := range a.Endpoints {

@@ -18,7 +18,7 @@ func (c *call) answerTunnel(res *http.Response) error {
 	}
 	res.Header[headerCharge] = c.price()
 	c.begin(res.StatusCode)
-	c.watch.rest()
+	c.watch.disarm()
 	c.g.tunnels.add(c)
 	return nil
 }

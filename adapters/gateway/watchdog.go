@@ -12,7 +12,7 @@ type watchdog struct {
 	cancel   context.CancelFunc
 	timer    *time.Timer
 	patience time.Duration
-	bark     atomic.Bool
+	timedOut atomic.Bool
 }
 
 func (w *watchdog) start(parent context.Context, patience time.Duration) {
@@ -22,19 +22,19 @@ func (w *watchdog) start(parent context.Context, patience time.Duration) {
 }
 
 func (w *watchdog) expire() {
-	w.bark.Store(true)
+	w.timedOut.Store(true)
 	w.cancel()
 }
 
 // progress starts the wait anew. A call that is not watched yet may make progress too.
 func (w *watchdog) progress() {
-	if w.timer != nil && w.timer.Stop() { // when it has already barked, it has
+	if w.timer != nil && w.timer.Stop() { // when it has already expired, it has
 		w.timer.Reset(w.patience)
 	}
 }
 
-// rest ends the watch and lets the call live, for connections that may be silent.
-func (w *watchdog) rest() { w.timer.Stop() }
+// disarm ends the watch and lets the call live, for connections that may be silent.
+func (w *watchdog) disarm() { w.timer.Stop() }
 
 func (w *watchdog) stop() {
 	if w.timer != nil {
@@ -43,4 +43,4 @@ func (w *watchdog) stop() {
 	}
 }
 
-func (w *watchdog) barked() bool { return w.bark.Load() }
+func (w *watchdog) expired() bool { return w.timedOut.Load() }

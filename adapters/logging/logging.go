@@ -51,7 +51,7 @@ func New(cfg Config) (*zap.Logger, func() error, error) {
 		return nil, nil, err
 	}
 	out := &zapcore.BufferedWriteSyncer{
-		WS:            zapcore.AddSync(newStriker(cfg.Out, cfg.Secrets)),
+		WS:            zapcore.AddSync(newRedactor(cfg.Out, cfg.Secrets)),
 		Size:          bufferSize,
 		FlushInterval: flushEvery,
 	}

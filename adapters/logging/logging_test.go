@@ -125,7 +125,7 @@ type full struct{}
 func (full) Write([]byte) (int, error) { return 0, errors.New("disk full") }
 
 func TestAFullDiskIsReported(t *testing.T) {
-	_, err := newStriker(full{}, nil).Write([]byte("x"))
+	_, err := newRedactor(full{}, nil).Write([]byte("x"))
 	if err == nil {
 		t.Error("a failed write was kept silent")
 	}

@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// TillState is the state of charging on this node at a moment.
-type TillState struct {
+// ChargingState is the state of charging on this node at a moment.
+type ChargingState struct {
 	Accounts    int
 	OpenLeases  int
 	CallsInHold int64
@@ -16,7 +16,7 @@ type TillState struct {
 	Failing     bool
 }
 
-// Charging counts the batches of the writer and shows the state of the till.
+// Charging counts the batches of the writer and shows the state of the charger.
 type Charging struct {
 	batches *prometheus.CounterVec
 	records prometheus.Counter
@@ -57,16 +57,18 @@ func (c *Charging) ObserveBatch(records int, took time.Duration, err error) {
 	c.seconds.Observe(took.Seconds())
 }
 
-// WatchTill shows the till's state, asked once per scrape.
-func (m *Metrics) WatchTill(state func() TillState) { m.Registry.MustRegister(tillCollector(state)) }
+// WatchCharging shows the charger's state, asked once per scrape.
+func (m *Metrics) WatchCharging(state func() ChargingState) {
+	m.Registry.MustRegister(tillCollector(state))
+}
 
-type tillCollector func() TillState
+type tillCollector func() ChargingState
 
 var (
 	leasesOpen  = prometheus.NewDesc("metering_leases_open", "Leases this node holds.", nil, nil)
 	accounts    = prometheus.NewDesc("metering_accounts", "Consumers this node has a lease or a waiting call for.", nil, nil)
-	callsInHold = prometheus.NewDesc("metering_calls_in_hold", "Calls that hold money and are not settled.", nil, nil)
-	heldUSDC    = prometheus.NewDesc("metering_held_usdc", "Money held by calls that are not settled.", nil, nil)
+	callsInHold = prometheus.NewDesc("metering_calls_in_hold", "Calls that hold money and are not finished.", nil, nil)
+	heldUSDC    = prometheus.NewDesc("metering_held_usdc", "Money held by calls that are not finished.", nil, nil)
 	queued      = prometheus.NewDesc("metering_records_queued", "Usage records that wait for a writer.", nil, nil)
 	failing     = prometheus.NewDesc("metering_failing", "1 while charges cannot be stored and paid calls are refused.", nil, nil)
 )

@@ -58,8 +58,8 @@ func TestChargingIsVisible(t *testing.T) {
 	c := NewCharging(m)
 	c.ObserveBatch(40, 3*time.Millisecond, nil)
 	c.ObserveBatch(2, time.Second, errors.New("down"))
-	state := TillState{Accounts: 2, OpenLeases: 3, CallsInHold: 4, HeldStroops: 25_000_000, Queued: 5, Failing: true}
-	m.WatchTill(func() TillState { return state })
+	state := ChargingState{Accounts: 2, OpenLeases: 3, CallsInHold: 4, HeldStroops: 25_000_000, Queued: 5, Failing: true}
+	m.WatchCharging(func() ChargingState { return state })
 	contains(t, scrape(t, m),
 		`metering_batches_total{result="stored"} 1`, `metering_batches_total{result="failed"} 1`, "metering_records_total 40",
 		`metering_batch_records_bucket{le="64"} 1`, `metering_batch_duration_seconds_bucket{le="0.005"} 1`,

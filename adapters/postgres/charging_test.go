@@ -37,7 +37,7 @@ func chargingWorld(t testing.TB, db *sqlx.DB) portstest.ChargingWorld {
 	exec(t, `INSERT INTO apis (id, developer_id, slug, name, base_url, category, status)
 		VALUES ($1, $2, 'weather', 'Weather', 'https://example.com', 'data', 'active')`, api, developer)
 	return portstest.ChargingWorld{
-		Leases: leases, Expiry: leases, Journal: postgres.NewJournal(db), Revenue: postgres.NewRevenue(db), Once: postgres.NewIdempotency(db), Auditor: postgres.NewAuditor(db),
+		Leases: leases, Expiry: leases, Journal: postgres.NewJournal(db), Revenue: postgres.NewRevenue(db), Idempotency: postgres.NewIdempotency(db), Auditor: postgres.NewAuditor(db),
 		NewID: newID,
 		Fund: func(t testing.TB, balance money.Amount) id.ID {
 			t.Helper()
@@ -145,8 +145,8 @@ func TestKeysPastTheirRetentionAreSwept(t *testing.T) {
 	w := chargingWorld(t, db)
 	c := w.Fund(t, money.FromStroops(1))
 	for i, retention := range []time.Duration{0, 0, time.Hour} {
-		claim := onceClaimOf(c, string(rune('a'+i)), retention)
-		if _, err := w.Once.Claim(t.Context(), claim); err != nil {
+		claim := idempotencyClaimOf(c, string(rune('a'+i)), retention)
+		if _, err := w.Idempotency.Claim(t.Context(), claim); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -163,6 +163,6 @@ func grantOf(consumer, node id.ID, want int64) ports.LeaseGrant {
 	return ports.LeaseGrant{ID: newID(), Node: node, Consumer: consumer, Network: vault.Testnet, TTL: time.Minute, AtLeast: a, Need: a, Want: a}
 }
 
-func onceClaimOf(consumer id.ID, key string, retention time.Duration) ports.OnceClaim {
-	return ports.OnceClaim{Consumer: consumer, Key: key, Fingerprint: []byte("f"), Event: newID(), Hold: time.Minute, Retention: retention}
+func idempotencyClaimOf(consumer id.ID, key string, retention time.Duration) ports.IdempotencyClaim {
+	return ports.IdempotencyClaim{Consumer: consumer, Key: key, Fingerprint: []byte("f"), Event: newID(), Hold: time.Minute, Retention: retention}
 }

@@ -24,8 +24,8 @@ func TestWhatMeetsTheExpiryPassFindsTheLeaseClosed(t *testing.T) {
 				t.Errorf("the charge is %v, %v; want fenced", got, err)
 			}
 		},
-		"a charge that was to be withdrawn stays": func(t *testing.T, w portstest.ChargingWorld, _ id.ID, paid, _ usage.Record) {
-			kept, err := w.Journal.Withdraw(t.Context(), []usage.Record{paid})
+		"a charge that was to be voided stays": func(t *testing.T, w portstest.ChargingWorld, _ id.ID, paid, _ usage.Record) {
+			kept, err := w.Journal.Void(t.Context(), []usage.Record{paid})
 			if err != nil || len(kept) != 1 || kept[0] != paid.ID {
 				t.Errorf("%v stay, %v; want the charge", kept, err)
 			}

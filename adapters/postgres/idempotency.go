@@ -25,7 +25,7 @@ type Idempotency struct{ db *sqlx.DB }
 func NewIdempotency(db *sqlx.DB) *Idempotency { return &Idempotency{db} }
 
 // The insert claims a key that is new, or past its retention. An abandoned claim is taken over with its event id.
-const claimOnce = `
+const claimIdempotency = `
 INSERT INTO idempotency AS i (user_id, key, fingerprint, event_id, claim, locked_until, expires_at)
 VALUES ($1, $2, $3, $4, $4, clock_timestamp() + make_interval(secs => $5), clock_timestamp() + make_interval(secs => $6))
 ON CONFLICT (user_id, key) DO UPDATE
@@ -38,56 +38,56 @@ WHERE i.expires_at <= clock_timestamp()
    OR (i.state = 'running' AND i.locked_until <= clock_timestamp() AND i.fingerprint = excluded.fingerprint)
 RETURNING event_id`
 
-const readOnce = `
+const readIdempotency = `
 SELECT fingerprint, event_id, state, body_hash, COALESCE(status_code, 0), COALESCE(header, '{}'), body
 FROM idempotency WHERE user_id = $1 AND key = $2`
 
 // Claim implements ports.Idempotency.
-func (s *Idempotency) Claim(ctx context.Context, c ports.OnceClaim) (ports.OnceState, error) {
+func (s *Idempotency) Claim(ctx context.Context, c ports.IdempotencyClaim) (ports.IdempotencyState, error) {
 	const tries = 3 // a key that is forgotten between the two statements is claimed anew
 	for range tries {
 		var event id.ID
-		err := s.db.QueryRowContext(ctx, claimOnce, c.Consumer, c.Key, c.Fingerprint, c.Event, c.Hold.Seconds(), c.Retention.Seconds()).
+		err := s.db.QueryRowContext(ctx, claimIdempotency, c.Consumer, c.Key, c.Fingerprint, c.Event, c.Hold.Seconds(), c.Retention.Seconds()).
 			Scan(&event)
 		if err == nil {
-			return ports.OnceState{Outcome: ports.OnceClaimed, Event: event}, nil
+			return ports.IdempotencyState{Outcome: ports.IdempotencyClaimed, Event: event}, nil
 		}
 		if !errors.Is(err, sql.ErrNoRows) {
-			return ports.OnceState{}, fmt.Errorf("claim an Idempotency-Key: %w", err)
+			return ports.IdempotencyState{}, fmt.Errorf("claim an Idempotency-Key: %w", err)
 		}
 		state, err := s.read(ctx, c)
 		if !errors.Is(err, sql.ErrNoRows) {
 			return state, err
 		}
 	}
-	return ports.OnceState{Outcome: ports.OnceRunning}, nil
+	return ports.IdempotencyState{Outcome: ports.IdempotencyRunning}, nil
 }
 
-func (s *Idempotency) read(ctx context.Context, c ports.OnceClaim) (ports.OnceState, error) {
+func (s *Idempotency) read(ctx context.Context, c ports.IdempotencyClaim) (ports.IdempotencyState, error) {
 	var (
 		fingerprint, header []byte
 		state               string
-		out                 ports.OnceState
-		answer              = usage.OnceAnswer{Key: c.Key}
+		out                 ports.IdempotencyState
+		answer              = usage.IdempotentAnswer{Key: c.Key}
 	)
-	err := s.db.QueryRowContext(ctx, readOnce, c.Consumer, c.Key).
+	err := s.db.QueryRowContext(ctx, readIdempotency, c.Consumer, c.Key).
 		Scan(&fingerprint, &out.Event, &state, &answer.BodyHash, &answer.Status, &header, &answer.Body)
 	if err != nil {
 		return out, fmt.Errorf("read an Idempotency-Key: %w", err)
 	}
 	switch {
 	case !bytes.Equal(fingerprint, c.Fingerprint):
-		out.Outcome = ports.OnceConflict
+		out.Outcome = ports.IdempotencyConflict
 		return out, nil
 	case state == "running":
-		out.Outcome = ports.OnceRunning
+		out.Outcome = ports.IdempotencyRunning
 		return out, nil
 	}
 	if err := json.Unmarshal(header, &answer.Header); err != nil {
 		return out, fmt.Errorf("read a kept answer: %w", err)
 	}
 	answer.Kept = answer.Body != nil
-	out.Outcome, out.Answer = ports.OnceAnswered, &answer
+	out.Outcome, out.Answer = ports.IdempotencyAnswered, &answer
 	if answer.Kept {
 		return out, nil
 	}
@@ -95,7 +95,7 @@ func (s *Idempotency) read(ctx context.Context, c ports.OnceClaim) (ports.OnceSt
 }
 
 // retryFree counts a retry whose answer has to come from the upstream again.
-func (s *Idempotency) retryFree(ctx context.Context, c ports.OnceClaim, out ports.OnceState) (ports.OnceState, error) {
+func (s *Idempotency) retryFree(ctx context.Context, c ports.IdempotencyClaim, out ports.IdempotencyState) (ports.IdempotencyState, error) {
 	const count = `UPDATE idempotency SET free_retries = free_retries + 1
 		WHERE user_id = $1 AND key = $2 AND event_id = $3 AND free_retries < $4`
 	res, err := s.db.ExecContext(ctx, count, c.Consumer, c.Key, out.Event, freeRetries)
@@ -103,7 +103,7 @@ func (s *Idempotency) retryFree(ctx context.Context, c ports.OnceClaim, out port
 		return out, fmt.Errorf("count a free retry: %w", err)
 	}
 	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		out.Outcome, out.Answer = ports.OnceSpent, nil
+		out.Outcome, out.Answer = ports.IdempotencySpent, nil
 		return out, err
 	}
 	return out, nil

@@ -66,7 +66,7 @@ func (j *Journal) Append(ctx context.Context, batch []usage.Record) ([]ports.Rec
 		}
 		return classify(ctx, q, batch, outcomes)
 	}
-	if answers := onceAnswers(batch); len(answers) == 0 {
+	if answers := idempotentAnswers(batch); len(answers) == 0 {
 		err = run(stmt, j.db) // a single statement is its own transaction: no round trips for begin and commit
 	} else {
 		err = inTx(ctx, j.db, func(tx *sqlx.Tx) error {
@@ -150,11 +150,11 @@ func classify(ctx context.Context, q sqlx.ExtContext, batch []usage.Record, outc
 	return nil
 }
 
-// onceAnswers returns the positions of the records that carry an answer to keep.
-func onceAnswers(batch []usage.Record) []int {
+// idempotentAnswers returns the positions of the records that carry an answer to keep.
+func idempotentAnswers(batch []usage.Record) []int {
 	var at []int
 	for i := range batch {
-		if batch[i].Once != nil {
+		if batch[i].Idempotent != nil {
 			at = append(at, i)
 		}
 	}
@@ -173,25 +173,25 @@ func keepAnswers(ctx context.Context, tx *sqlx.Tx, at []int, batch []usage.Recor
 		if outcomes[i] == ports.Fenced {
 			continue
 		}
-		header, err := json.Marshal(r.Once.Header)
+		header, err := json.Marshal(r.Idempotent.Header)
 		if err != nil {
 			return fmt.Errorf("keep the answer to event %s: %w", r.ID, err)
 		}
-		body := r.Once.Body
+		body := r.Idempotent.Body
 		switch {
-		case !r.Once.Kept:
+		case !r.Idempotent.Kept:
 			body = nil
 		case body == nil:
 			body = []byte{} // an empty answer is kept; NULL means that it was too large
 		}
-		if _, err := tx.ExecContext(ctx, keepAnswer, r.UserID, r.Once.Key, r.ID, r.Once.BodyHash, r.Once.Status, header, body); err != nil {
+		if _, err := tx.ExecContext(ctx, keepAnswer, r.UserID, r.Idempotent.Key, r.ID, r.Idempotent.BodyHash, r.Idempotent.Status, header, body); err != nil {
 			return fmt.Errorf("keep the answer to event %s: %w", r.ID, err)
 		}
 	}
 	return nil
 }
 
-const withdrawUsage = `
+const voidUsage = `
 WITH doubt AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS t (id, lease_id)
 ), open AS MATERIALIZED (
@@ -208,9 +208,9 @@ WITH doubt AS MATERIALIZED (
 )
 SELECT count(*) FROM gone`
 
-// Withdraw implements ports.UsageJournal. It may delete events because nobody has been told of them and no other row can
+// Void implements ports.UsageJournal. It may delete events because nobody has been told of them and no other row can
 // name them yet: revenue is indexed from closed leases only.
-func (j *Journal) Withdraw(ctx context.Context, batch []usage.Record) ([]id.ID, error) {
+func (j *Journal) Void(ctx context.Context, batch []usage.Record) ([]id.ID, error) {
 	events, leases := newIDArray(len(batch)), newIDArray(len(batch))
 	for i := range batch {
 		events.addID(batch[i].ID)
@@ -220,8 +220,8 @@ func (j *Journal) Withdraw(ctx context.Context, batch []usage.Record) ([]id.ID, 
 	var kept []id.ID
 	err := retryTx(ctx, j.db, func(tx *sqlx.Tx) error {
 		var gone int
-		if err := tx.QueryRowContext(ctx, withdrawUsage, ids, of).Scan(&gone); err != nil {
-			return fmt.Errorf("withdraw %d usage events: %w", len(batch), err)
+		if err := tx.QueryRowContext(ctx, voidUsage, ids, of).Scan(&gone); err != nil {
+			return fmt.Errorf("void %d usage events: %w", len(batch), err)
 		}
 		kept = kept[:0]
 		const left = `SELECT u.id FROM usage_events u JOIN unnest($1::uuid[], $2::uuid[]) AS d (id, lease_id)
@@ -231,12 +231,12 @@ func (j *Journal) Withdraw(ctx context.Context, batch []usage.Record) ([]id.ID, 
 		}
 		for i := range batch {
 			r := &batch[i]
-			if r.Once == nil {
+			if r.Idempotent == nil {
 				continue
 			}
 			const forget = `DELETE FROM idempotency i WHERE user_id = $1 AND key = $2 AND event_id = $3
 				AND NOT EXISTS (SELECT FROM usage_events u WHERE u.id = i.event_id)`
-			if _, err := tx.ExecContext(ctx, forget, r.UserID, r.Once.Key, r.ID); err != nil {
+			if _, err := tx.ExecContext(ctx, forget, r.UserID, r.Idempotent.Key, r.ID); err != nil {
 				return fmt.Errorf("forget an Idempotency-Key: %w", err)
 			}
 		}

@@ -47,7 +47,7 @@ func (j Job) loop(ctx context.Context, log *zap.Logger) {
 			return
 		case <-next.C:
 		}
-		if err := j.passes(ctx, log); err != nil {
+		if err := j.catchUp(ctx, log); err != nil {
 			failures++
 		} else {
 			failures = 0
@@ -56,9 +56,9 @@ func (j Job) loop(ctx context.Context, log *zap.Logger) {
 	}
 }
 
-// passes runs until a pass was not full, and writes one line when there is something to say. A backlog leaves the database
+// catchUp runs until a pass was not full, and writes one line when there is something to say. A backlog leaves the database
 // to those who wait for it: the next pass begins after twice the time that the last one took.
-func (j Job) passes(ctx context.Context, log *zap.Logger) error {
+func (j Job) catchUp(ctx context.Context, log *zap.Logger) error {
 	start, total, passes := time.Now(), 0, 0
 	for {
 		began := time.Now()

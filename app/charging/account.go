@@ -20,7 +20,7 @@ const firstCalls = 32
 // account is one consumer's money on this node: the lease that calls draw on, older ones that calls in flight still hold,
 // and the calls that wait for a new one.
 type account struct {
-	till     *Till
+	charger  *Charger
 	consumer id.ID
 	shard    *shard
 
@@ -29,7 +29,7 @@ type account struct {
 	leases    map[id.ID]*lease // every lease not yet closed, current included
 	waiting   []*waiter
 	refilling bool
-	dead      bool  // no longer in the till's table: calls must look again
+	dead      bool  // no longer in the charger's table: calls must look again
 	perSecond int64 // stroops, as the last lease was spent: what the next one is sized by
 	reserved  int64 // stroops held by calls in flight
 	open      int64 // calls in flight
@@ -53,7 +53,7 @@ var errDead = errors.New("account is no longer in use")
 
 // reserve takes price from the current lease, or waits for a new one. Calls are served in the order they came.
 func (a *account) reserve(ctx context.Context, price int64) (*lease, error) {
-	now := a.till.now()
+	now := a.charger.now()
 	a.mu.Lock()
 	if a.dead {
 		a.mu.Unlock()
@@ -69,7 +69,7 @@ func (a *account) reserve(ctx context.Context, price int64) (*lease, error) {
 	a.waiting = append(a.waiting, w)
 	if !a.refilling {
 		a.refilling = true
-		a.till.background.Go(a.refill)
+		a.charger.background.Go(a.refill)
 	}
 	a.mu.Unlock()
 
@@ -103,9 +103,9 @@ func (a *account) refill() {
 		if !ok {
 			return
 		}
-		asked := a.till.now()
-		ctx, cancel := context.WithTimeout(context.Background(), a.till.cfg.GrantTimeout)
-		got, err := a.till.leases.Grant(ctx, grant)
+		asked := a.charger.now()
+		ctx, cancel := context.WithTimeout(context.Background(), a.charger.cfg.GrantTimeout)
+		got, err := a.charger.leases.Grant(ctx, grant)
 		cancel()
 		a.granted(grant, got, asked, err)
 	}
@@ -113,7 +113,7 @@ func (a *account) refill() {
 
 // nextGrant retires the current lease and sizes its successor for the calls that wait; false when none does.
 func (a *account) nextGrant() (ports.LeaseGrant, bool) {
-	now := a.till.now()
+	now := a.charger.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.serveWaiting(now, nil)
@@ -128,7 +128,7 @@ func (a *account) nextGrant() (ports.LeaseGrant, bool) {
 		need = addUpTo(need, w.price)
 	}
 	g := ports.LeaseGrant{
-		ID: a.till.newID(), Node: a.till.node, Consumer: a.consumer, Network: a.till.cfg.Network, TTL: a.till.cfg.LeaseTTL,
+		ID: a.charger.newID(), Node: a.charger.node, Consumer: a.consumer, Network: a.charger.cfg.Network, TTL: a.charger.cfg.LeaseTTL,
 	}
 	if a.current != nil {
 		a.retire(a.current, now)
@@ -138,19 +138,19 @@ func (a *account) nextGrant() (ports.LeaseGrant, bool) {
 			g.GiveBack = append(g.GiveBack, part)
 		}
 	}
-	want := max(need, timesUpTo(a.perSecond, int64(a.till.cfg.LeaseTarget/time.Millisecond))/1000, timesUpTo(a.waiting[0].price, firstCalls))
+	want := max(need, timesUpTo(a.perSecond, int64(a.charger.cfg.LeaseTarget/time.Millisecond))/1000, timesUpTo(a.waiting[0].price, firstCalls))
 	g.AtLeast, g.Need, g.Want = money.FromStroops(atLeast), money.FromStroops(need), money.FromStroops(want)
 	return g, true
 }
 
 // granted puts a new lease to use and answers the calls it was sized for.
 func (a *account) granted(g ports.LeaseGrant, got vault.Lease, asked time.Time, err error) {
-	now := a.till.now()
+	now := a.charger.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err == nil {
 		a.current = &lease{
-			id: got.ID, free: got.Granted.Stroops(), born: asked, drawn: now, stopAt: asked.Add(a.till.cfg.LeaseTTL / 2),
+			id: got.ID, free: got.Granted.Stroops(), born: asked, drawn: now, stopAt: asked.Add(a.charger.cfg.LeaseTTL / 2),
 		}
 		a.leases[got.ID] = a.current
 		if got.Granted.Less(g.Need) {
@@ -200,15 +200,15 @@ func (a *account) take(l *lease, price int64, now time.Time) {
 	a.open++
 }
 
-// settle ends a hold on l.
-func (a *account) settle(l *lease, price int64, charged bool) {
+// finish ends a hold on l.
+func (a *account) finish(l *lease, price int64, charged bool) {
 	a.mu.Lock()
 	a.giveBack(l, price, charged)
 	a.mu.Unlock()
 }
 
 func (a *account) giveBack(l *lease, price int64, charged bool) {
-	l.settle(price, charged)
+	l.finish(price, charged)
 	a.reserved -= price
 	a.open--
 }

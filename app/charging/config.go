@@ -18,7 +18,7 @@ const (
 	Async Mode = "async"
 )
 
-// Config sets the sizes and times of a till. All are required.
+// Config sets the sizes and times of a charger. All are required.
 type Config struct {
 	Network vault.Network
 	Mode    Mode
@@ -27,7 +27,7 @@ type Config struct {
 	LeaseTarget   time.Duration // a lease is sized for this much of the account's recent spending
 	LeaseIdle     time.Duration // a lease nobody draws on for this long is given back
 	LeaseMaxAge   time.Duration // a lease is replaced after this long, so that its revenue gets indexed
-	TendEvery     time.Duration // how often leases are renewed, given back and closed
+	MaintainEvery time.Duration // how often leases are renewed, given back and closed
 	GrantTimeout  time.Duration
 	BatchMax      int           // records of one statement
 	DurableWait   time.Duration // how long a batch waits for more records in durable mode, when calls come in parallel
@@ -49,11 +49,11 @@ type Incident struct {
 	Events  []id.ID
 }
 
-// Stats is the state of a till at a moment, for metrics.
+// Stats is the state of a charger at a moment, for metrics.
 type Stats struct {
 	Accounts    int
 	OpenLeases  int
-	CallsInHold int64 // calls that hold money and are not settled
+	CallsInHold int64 // calls that hold money and are not finished
 	HeldStroops int64 // reserved by them
 	Queued      int64 // records that wait for a writer
 	Failing     bool  // charges cannot be stored at present

@@ -6,5 +6,5 @@
 //   - what a hold reserved is charged once or given back once;
 //   - a lease takes no new call long before the database may end it, and a charge on an ended lease is refused there;
 //   - a caller is told "charged" only when the event and its money are on disk (durable mode), and a charge nobody was
-//     told of is withdrawn.
+//     told of is voided.
 package charging

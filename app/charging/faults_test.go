@@ -33,11 +33,11 @@ func TestAnAnswerLostAtCommitIsChargedOnce(t *testing.T) {
 			}
 			return nil
 		}
-		till := h.node(nil)
-		if err := call(till, consumer, usdc("1")); err != nil {
+		charger := h.node(nil)
+		if err := call(charger, consumer, usdc("1")); err != nil {
 			t.Errorf("the retry did not find its event: %v", err)
 		}
-		drain(t, till)
+		drain(t, charger)
 		h.wantSpent(consumer, usdc("1"))
 	})
 }
@@ -55,15 +55,15 @@ func TestWhatACallerWasToldIsNotChargedIsNotCharged(t *testing.T) {
 			}
 			return nil
 		}
-		till := h.node(func(c *Config) { // a lease that lasts: what refuses calls is not that money is out of reach
+		charger := h.node(func(c *Config) { // a lease that lasts: what refuses calls is not that money is out of reach
 			c.LeaseTTL, c.LeaseIdle, c.LeaseMaxAge = time.Hour, time.Hour, time.Hour
 		})
-		if err := call(till, consumer, usdc("1")); err != nil {
+		if err := call(charger, consumer, usdc("1")); err != nil {
 			t.Fatal(err)
 		}
 		away.Store(true)
 		start := time.Now()
-		if err := call(till, consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) {
+		if err := call(charger, consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) {
 			t.Errorf("the call ended with %v", err)
 		}
 		if took := time.Since(start); took > 15*time.Second {
@@ -73,15 +73,15 @@ func TestWhatACallerWasToldIsNotChargedIsNotCharged(t *testing.T) {
 			t.Fatal("the doubtful event is not there: the test tests nothing")
 		}
 		start = time.Now()
-		if err := call(till, consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) || time.Since(start) != 0 {
+		if err := call(charger, consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) || time.Since(start) != 0 {
 			t.Errorf("while the database is away a call got %v after %s", err, time.Since(start))
 		}
 		away.Store(false)
 		time.Sleep(3 * time.Second)
-		if err := call(till, consumer, usdc("1")); err != nil {
+		if err := call(charger, consumer, usdc("1")); err != nil {
 			t.Errorf("service did not come back: %v", err)
 		}
-		drain(t, till)
+		drain(t, charger)
 		h.wantSpent(consumer, usdc("2"))
 		if n := h.reported(); n > 0 && len(h.incidents[0].Events) > 0 {
 			t.Errorf("%d incidents, the first %q", n, h.incidents[0].Message)
@@ -102,12 +102,12 @@ func TestAChargeThatCannotBeWithdrawnIsReported(t *testing.T) {
 			}
 			return nil
 		}
-		till := h.node(nil)
-		if err := call(till, consumer, usdc("1")); err != nil {
+		charger := h.node(nil)
+		if err := call(charger, consumer, usdc("1")); err != nil {
 			t.Fatal(err)
 		}
 		away.Store(true)
-		if err := call(till, consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) {
+		if err := call(charger, consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) {
 			t.Errorf("the call ended with %v", err)
 		}
 		time.Sleep(time.Minute)
@@ -116,7 +116,7 @@ func TestAChargeThatCannotBeWithdrawnIsReported(t *testing.T) {
 		}
 		away.Store(false)
 		time.Sleep(3 * time.Second)
-		drain(t, till)
+		drain(t, charger)
 		h.wantSpent(consumer, usdc("2"))
 		found := false
 		for _, i := range h.incidents {
@@ -134,10 +134,10 @@ func TestARefusedRecordDoesNotTakeOthersWithIt(t *testing.T) {
 		h := newHouse(t)
 		consumer := newID()
 		h.bank.Fund(consumer, usdc("100"))
-		till := New(h.config(), h.bank, poisoned{h.bank}, time.Now, newID)
+		charger := New(h.config(), h.bank, poisoned{h.bank}, time.Now, newID)
 		var holds []ports.Hold
 		for range 9 {
-			hold, err := till.Reserve(t.Context(), consumer, usdc("1"))
+			hold, err := charger.Reserve(t.Context(), consumer, usdc("1"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -159,9 +159,9 @@ func TestARefusedRecordDoesNotTakeOthersWithIt(t *testing.T) {
 			})
 		}
 		synctest.Wait() // all are queued: one batch
-		till.Start()
+		charger.Start()
 		wg.Wait()
-		drain(t, till)
+		drain(t, charger)
 		if charged.Load() != 8 || h.reported() != 1 {
 			t.Errorf("%d charged, %d incidents; want 8 and 1", charged.Load(), h.reported())
 		}
@@ -189,10 +189,10 @@ func TestAsyncAnswersAtOnceAndStoresSoon(t *testing.T) {
 		h := newHouse(t)
 		consumer := newID()
 		h.bank.Fund(consumer, usdc("10"))
-		till := h.node(func(c *Config) { c.Mode = Async })
+		charger := h.node(func(c *Config) { c.Mode = Async })
 		start := time.Now()
 		for range 5 {
-			if err := call(till, consumer, usdc("1")); err != nil {
+			if err := call(charger, consumer, usdc("1")); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -200,8 +200,8 @@ func TestAsyncAnswersAtOnceAndStoresSoon(t *testing.T) {
 			t.Errorf("%d events after %s: async waited", len(h.bank.Events()), time.Since(start))
 		}
 		once := event(consumer) // a kept answer must be on disk before it is given
-		once.Once = &usage.OnceAnswer{Key: "k"}
-		hold, err := till.Reserve(t.Context(), consumer, usdc("1"))
+		once.Idempotent = &usage.IdempotentAnswer{Key: "k"}
+		hold, err := charger.Reserve(t.Context(), consumer, usdc("1"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,10 +211,10 @@ func TestAsyncAnswersAtOnceAndStoresSoon(t *testing.T) {
 		if n := len(h.bank.Events()); n != 6 {
 			t.Errorf("%d events after a flush", n)
 		}
-		if err := call(till, consumer, usdc("1")); err != nil {
+		if err := call(charger, consumer, usdc("1")); err != nil {
 			t.Fatal(err)
 		}
-		drain(t, till) // stores what waits
+		drain(t, charger) // stores what waits
 		h.wantSpent(consumer, usdc("7"))
 	})
 }
@@ -225,13 +225,13 @@ func TestDurableBatchesWaitForCompanyOnlyInCompany(t *testing.T) {
 		h := newHouse(t)
 		consumer := newID()
 		h.bank.Fund(consumer, usdc("1000"))
-		till := h.node(func(c *Config) { c.Shards, c.DurableWait = 1, time.Millisecond })
+		charger := h.node(func(c *Config) { c.Shards, c.DurableWait = 1, time.Millisecond })
 		took := func(calls int) time.Duration {
 			start := time.Now()
 			var wg sync.WaitGroup
 			for range calls {
 				wg.Go(func() {
-					if err := call(till, consumer, usdc("0.1")); err != nil {
+					if err := call(charger, consumer, usdc("0.1")); err != nil {
 						t.Error(err)
 					}
 				})
@@ -258,7 +258,7 @@ func TestDurableBatchesWaitForCompanyOnlyInCompany(t *testing.T) {
 		if d := took(1); d != 0 {
 			t.Errorf("a call that is alone again waited %s", d)
 		}
-		drain(t, till)
+		drain(t, charger)
 	})
 }
 
@@ -268,17 +268,17 @@ func TestAFullQueueRefusesCalls(t *testing.T) {
 		h := newHouse(t)
 		consumer := newID()
 		h.bank.Fund(consumer, usdc("100"))
-		till := New(func() Config { c := h.config(); c.Mode, c.QueueMax = Async, 3; return c }(), h.bank, h.bank, time.Now, newID)
+		charger := New(func() Config { c := h.config(); c.Mode, c.QueueMax = Async, 3; return c }(), h.bank, h.bank, time.Now, newID)
 		for range 3 {
-			if err := call(till, consumer, usdc("1")); err != nil {
+			if err := call(charger, consumer, usdc("1")); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := call(till, consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) {
+		if err := call(charger, consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) {
 			t.Errorf("a call on a full queue: %v", err)
 		}
-		till.Start()
-		drain(t, till)
+		charger.Start()
+		drain(t, charger)
 		h.wantSpent(consumer, usdc("3"))
 	})
 }
@@ -289,15 +289,15 @@ func TestShutdownWithoutADatabaseEndsAndReports(t *testing.T) {
 		h := newHouse(t)
 		consumer := newID()
 		h.bank.Fund(consumer, usdc("10"))
-		till := h.node(func(c *Config) { c.Mode = Async })
-		if err := call(till, consumer, usdc("1")); err != nil {
+		charger := h.node(func(c *Config) { c.Mode = Async })
+		if err := call(charger, consumer, usdc("1")); err != nil {
 			t.Fatal(err)
 		}
 		h.bank.Fail = func(string, bool) error { return errAway }
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		start := time.Now()
-		if err := till.Drain(ctx); !errors.Is(err, errAway) && err != nil {
+		if err := charger.Drain(ctx); !errors.Is(err, errAway) && err != nil {
 			t.Errorf("drain: %v", err)
 		}
 		if took := time.Since(start); took > 12*time.Second {
@@ -355,7 +355,7 @@ func storm(t *testing.T, rt *rapid.T, seed uint64, funds, faults int, async bool
 			c.Mode = Async
 		}
 	}
-	tills := []*Till{h.node(mode), h.node(mode)}
+	tills := []*Charger{h.node(mode), h.node(mode)}
 	expiry, stopExpiry := context.WithCancel(context.Background())
 	var passes sync.WaitGroup
 	passes.Go(func() {
@@ -394,14 +394,14 @@ func storm(t *testing.T, rt *rapid.T, seed uint64, funds, faults int, async bool
 	}
 	wg.Wait()
 	calm.Store(true)
-	for _, till := range tills {
-		if s := till.Stats(); !async && (s.CallsInHold > s.Queued) {
+	for _, charger := range tills {
+		if s := charger.Stats(); !async && (s.CallsInHold > s.Queued) {
 			rt.Errorf("holds are left: %+v", s)
 		}
 	}
 	time.Sleep(5 * time.Second)
-	for _, till := range tills {
-		if err := till.Drain(context.Background()); err != nil {
+	for _, charger := range tills {
+		if err := charger.Drain(context.Background()); err != nil {
 			rt.Errorf("drain: %v", err)
 		}
 	}

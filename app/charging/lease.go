@@ -12,7 +12,7 @@ import (
 type lease struct {
 	id      id.ID
 	free    int64 // neither used nor reserved
-	open    int   // holds that are not settled
+	open    int   // holds that are not finished
 	spent   int64 // reserved since the grant and not given back, for sizing the next lease
 	born    time.Time
 	drawn   time.Time // last reservation
@@ -33,8 +33,8 @@ func (l *lease) take(price int64, now time.Time) {
 	l.drawn = now
 }
 
-// settle ends a hold; money that was not charged is free again.
-func (l *lease) settle(price int64, charged bool) {
+// finish ends a hold; money that was not charged is free again.
+func (l *lease) finish(price int64, charged bool) {
 	l.open--
 	if !charged {
 		l.free += price

@@ -31,19 +31,19 @@ type entry struct {
 // shard is the only writer for its accounts: it stores whatever has gathered while the last batch was being stored
 // (group commit). Two writers for one lease would wait for each other's row locks.
 type shard struct {
-	till    *Till
+	charger *Charger
 	wake    chan struct{}
 	failing atomic.Bool
 
 	mu       sync.Mutex
 	queue    []*entry
 	closed   bool            // takes nothing more
-	stopping context.Context // set by finish
+	stopping context.Context // set by drain
 	stop     chan struct{}
 }
 
-func newShard(t *Till) *shard {
-	return &shard{till: t, wake: make(chan struct{}, 1), stop: make(chan struct{})}
+func newShard(t *Charger) *shard {
+	return &shard{charger: t, wake: make(chan struct{}, 1), stop: make(chan struct{})}
 }
 
 // push hands an entry over; false when the shard has stopped.
@@ -53,7 +53,7 @@ func (s *shard) push(n *entry) bool {
 		s.mu.Unlock()
 		return false
 	}
-	s.till.queued.Add(1)
+	s.charger.queued.Add(1)
 	s.queue = append(s.queue, n)
 	first := len(s.queue) == 1
 	s.mu.Unlock()
@@ -80,8 +80,8 @@ func (s *shard) take(most int) []*entry {
 	return batch
 }
 
-// finish asks the shard to store what it has and to stop, by the end of ctx.
-func (s *shard) finish(ctx context.Context) {
+// drain asks the shard to store what it has and to stop, by the end of ctx.
+func (s *shard) drain(ctx context.Context) {
 	s.mu.Lock()
 	s.stopping = ctx
 	s.mu.Unlock()
@@ -99,7 +99,7 @@ func (s *shard) run() {
 		case <-s.stop:
 			stopping = true
 		}
-		for batch := s.take(s.till.cfg.BatchMax); len(batch) > 0; batch = s.take(s.till.cfg.BatchMax) {
+		for batch := s.take(s.charger.cfg.BatchMax); len(batch) > 0; batch = s.take(s.charger.cfg.BatchMax) {
 			last = len(batch)
 			s.store(batch)
 		}
@@ -110,10 +110,10 @@ func (s *shard) run() {
 // batch of one, does not.
 func (s *shard) linger(last int) time.Duration {
 	switch {
-	case s.till.cfg.Mode == Async:
-		return s.till.cfg.AsyncFlush
+	case s.charger.cfg.Mode == Async:
+		return s.charger.cfg.AsyncFlush
 	case last > 1:
-		return s.till.cfg.DurableWait
+		return s.charger.cfg.DurableWait
 	}
 	return 0
 }
@@ -123,7 +123,7 @@ func (s *shard) store(batch []*entry) {
 	var doubtful []*entry // told "not charged"; whether they were stored is unknown
 	for wait := firstPause; ; wait = min(2*wait, lastPause) {
 		var err error
-		if doubtful, err = s.withdraw(doubtful); err == nil {
+		if doubtful, err = s.void(doubtful); err == nil {
 			batch, err = s.append(batch)
 		}
 		if err == nil {
@@ -131,7 +131,7 @@ func (s *shard) store(batch []*entry) {
 			return
 		}
 		s.failing.Store(true)
-		batch = append(batch, s.take(s.till.cfg.BatchMax-min(len(batch), s.till.cfg.BatchMax))...)
+		batch = append(batch, s.take(s.charger.cfg.BatchMax-min(len(batch), s.charger.cfg.BatchMax))...)
 		batch, doubtful = s.giveUp(batch, doubtful, err)
 		if s.outOfTime() {
 			s.abandon(append(batch, doubtful...), err)
@@ -151,12 +151,12 @@ func (s *shard) append(batch []*entry) ([]*entry, error) {
 	for i, n := range batch {
 		records[i] = n.rec
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.till.cfg.CommitTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.charger.cfg.CommitTimeout)
 	defer cancel()
-	start := s.till.now()
-	outcomes, err := s.till.journal.Append(ctx, records)
-	if s.till.cfg.ObserveBatch != nil {
-		s.till.cfg.ObserveBatch(len(batch), s.till.now().Sub(start), err)
+	start := s.charger.now()
+	outcomes, err := s.charger.journal.Append(ctx, records)
+	if s.charger.cfg.ObserveBatch != nil {
+		s.charger.cfg.ObserveBatch(len(batch), s.charger.now().Sub(start), err)
 	}
 	switch {
 	case err == nil:
@@ -197,8 +197,8 @@ func (s *shard) answer(n *entry, o ports.RecordOutcome) {
 
 // end settles an entry's money and tells its caller.
 func (s *shard) end(n *entry, charged bool, err error) {
-	n.hold.settle(charged)
-	s.till.queued.Add(-1)
+	n.hold.finish(charged)
+	s.charger.queued.Add(-1)
 	if n.answer != nil {
 		n.answer <- err
 		n.answer = nil
@@ -208,7 +208,7 @@ func (s *shard) end(n *entry, charged bool, err error) {
 // giveUp tells callers who have waited long enough that they are not charged, which makes their records doubtful: they may
 // be on disk all the same.
 func (s *shard) giveUp(batch, doubtful []*entry, cause error) (rest, doubt []*entry) {
-	now := s.till.now()
+	now := s.charger.now()
 	rest = batch[:0]
 	for _, n := range batch {
 		if n.answer == nil || now.Before(n.due) {
@@ -222,8 +222,8 @@ func (s *shard) giveUp(batch, doubtful []*entry, cause error) (rest, doubt []*en
 	return rest, doubtful
 }
 
-// withdraw makes sure that what was given up is not charged.
-func (s *shard) withdraw(doubtful []*entry) ([]*entry, error) {
+// void makes sure that what was given up is not charged.
+func (s *shard) void(doubtful []*entry) ([]*entry, error) {
 	if len(doubtful) == 0 {
 		return nil, nil
 	}
@@ -231,9 +231,9 @@ func (s *shard) withdraw(doubtful []*entry) ([]*entry, error) {
 	for i, n := range doubtful {
 		records[i] = n.rec
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.till.cfg.CommitTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.charger.cfg.CommitTimeout)
 	defer cancel()
-	kept, err := s.till.journal.Withdraw(ctx, records)
+	kept, err := s.charger.journal.Void(ctx, records)
 	if err != nil {
 		return doubtful, err
 	}
@@ -246,7 +246,7 @@ func (s *shard) withdraw(doubtful []*entry) ([]*entry, error) {
 		s.end(n, charged, nil)
 	}
 	if len(wrong) > 0 {
-		s.incident("calls were told that they are not charged, and are: their leases had ended before they could be withdrawn",
+		s.incident("calls were told that they are not charged, and are: their leases had ended before they could be voided",
 			nil, wrong)
 	}
 	return nil, nil
@@ -261,14 +261,14 @@ func (s *shard) abandon(left []*entry, cause error) {
 }
 
 func (s *shard) incident(message string, cause error, entries []*entry) {
-	if s.till.cfg.Incident == nil {
+	if s.charger.cfg.Incident == nil {
 		return
 	}
 	events := make([]id.ID, len(entries))
 	for i, n := range entries {
 		events[i] = n.rec.ID
 	}
-	s.till.cfg.Incident(Incident{Message: message, Cause: cause, Events: events})
+	s.charger.cfg.Incident(Incident{Message: message, Cause: cause, Events: events})
 }
 
 func (s *shard) outOfTime() bool {

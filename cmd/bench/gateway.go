@@ -92,7 +92,7 @@ func (g *gateway) took(t tally, err error) error {
 
 // quiet returns when the gateway has nothing left to do: no open lease, no revenue to book.
 func (g *gateway) quiet(ctx context.Context) error {
-	err := settle(ctx, time.Minute, func() (bool, error) {
+	err := waitUntil(ctx, time.Minute, func() (bool, error) {
 		var busy bool
 		err := g.db.GetContext(ctx, &busy, `SELECT EXISTS (SELECT FROM leases WHERE state = 'open' OR indexed_at IS NULL)`)
 		return !busy, err

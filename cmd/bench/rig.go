@@ -114,8 +114,8 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// settle waits for ok, asking a few times a second.
-func settle(ctx context.Context, most time.Duration, ok func() (bool, error)) error {
+// waitUntil waits for ok, asking a few times a second.
+func waitUntil(ctx context.Context, most time.Duration, ok func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)

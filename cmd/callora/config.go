@@ -28,7 +28,7 @@ type Config struct {
 	Gateway  GatewayConfig
 	Metering MeteringConfig
 	Stellar  StellarConfig
-	Passes   PassesConfig
+	Jobs     JobsConfig
 }
 
 // DatabaseConfig is where PostgreSQL is. URL wins over the single fields.
@@ -94,8 +94,8 @@ type StellarConfig struct {
 	HorizonTimeout Millis        `env:"HORIZON_TIMEOUT" envDefault:"2000"`
 }
 
-// PassesConfig sets how often the periodic passes run.
-type PassesConfig struct {
+// JobsConfig sets how often the periodic passes run.
+type JobsConfig struct {
 	RevenueEvery     Millis `env:"REVENUE_LEDGER_INDEXER_INTERVAL_MS" envDefault:"30000"`
 	RevenueBatch     int    `env:"REVENUE_LEDGER_INDEXER_BATCH_SIZE" envDefault:"500"`
 	LeaseExpiryEvery Millis `env:"LEASE_EXPIRY_INTERVAL_MS" envDefault:"1000"`

@@ -95,7 +95,7 @@ func (c *Config) checkSecrets(fail func(string, ...any)) {
 
 // checkNumbers holds every number above its least value.
 func (c *Config) checkNumbers(fail func(string, ...any)) {
-	g, m, d, p := c.Gateway, c.Metering, c.Database, c.Passes
+	g, m, d, p := c.Gateway, c.Metering, c.Database, c.Jobs
 	for _, n := range []struct {
 		name         string
 		value, least int64

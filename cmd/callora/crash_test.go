@@ -129,8 +129,8 @@ func fast(address string, upstream *httptest.Server, more ...string) map[string]
 	return servingOn(address, settings...)
 }
 
-// settled waits until no money is set aside, as it is some time after the last node died.
-func settled(t *testing.T, handle *sqlx.DB) {
+// nothingHeld waits until no money is set aside, as it is some time after the last node died.
+func nothingHeld(t *testing.T, handle *sqlx.DB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -197,7 +197,7 @@ func TestAGatewayKilledUnderLoadLosesAndDoublesNoCharge(t *testing.T) {
 	if status := crowd.call(origin); status != http.StatusOK {
 		t.Errorf("after the last restart a call gets %d", status)
 	}
-	settled(t, handle)
+	nothingHeld(t, handle)
 	sound(t, address)
 	events := charged(t, handle)
 	for id := range crowd.whole {
@@ -252,7 +252,7 @@ func TestPostgresKilledUnderLoadChargesNothingThatWasNotServed(t *testing.T) {
 	wait()
 	p.finish(t)
 	handle := database(t, address)
-	settled(t, handle)
+	nothingHeld(t, handle)
 	sound(t, address)
 	events := charged(t, handle)
 	for id := range events {
@@ -343,7 +343,7 @@ func TestTwoNodesOnOneVaultSpendItToTheLastStroopAndNoFurther(t *testing.T) {
 	if uncollected != price*calls || crowd.count(200) != calls {
 		t.Errorf("%d stroops spent of %d by %d calls", uncollected, price*calls, crowd.count(200))
 	}
-	settled(t, handle)
+	nothingHeld(t, handle)
 	sound(t, address)
 }
 

@@ -73,8 +73,8 @@ func options(cfg *Config, log *zap.Logger, handle *sqlx.DB) fx.Option {
 		fx.Supply(cfg, log),
 		fx.Provide(func() ports.Clock { return system.Now }, func() ports.NewID { return system.NewID }, metrics.New),
 		storage(handle), chargingModule, gatewayModule, restModule,
-		fx.Provide(newPasses, newServer),
-		fx.Invoke(func(*passesRunning, *server) {}),
+		fx.Provide(runJobs, newServer),
+		fx.Invoke(func(*jobsRunning, *server) {}),
 	)
 }
 
@@ -120,10 +120,10 @@ func newChangeFeed(cfg *Config, handle *sqlx.DB, log *zap.Logger) (*postgres.Cha
 	return feed, nil
 }
 
-// passesRunning stands for the passes in the order of start and stop.
-type passesRunning struct{}
+// jobsRunning stands for the passes in the order of start and stop.
+type jobsRunning struct{}
 
-func newPasses(lc fx.Lifecycle, log *zap.Logger, jobs []worker.Job) *passesRunning {
+func runJobs(lc fx.Lifecycle, log *zap.Logger, jobs []worker.Job) *jobsRunning {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	lc.Append(fx.Hook{
@@ -141,5 +141,5 @@ func newPasses(lc fx.Lifecycle, log *zap.Logger, jobs []worker.Job) *passesRunni
 			return nil
 		},
 	})
-	return &passesRunning{}
+	return &jobsRunning{}
 }

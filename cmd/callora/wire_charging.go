@@ -21,26 +21,26 @@ const (
 	mostNamed = 50
 )
 
-var chargingModule = fx.Module("charging", fx.Provide(metrics.NewCharging, newTill, newPassList))
+var chargingModule = fx.Module("charging", fx.Provide(metrics.NewCharging, newCharger, newJobs))
 
-func newTill(lc fx.Lifecycle, cfg *Config, log *zap.Logger, m *metrics.Metrics, watch *metrics.Charging,
-	leases *postgres.Leases, journal *postgres.Journal, now ports.Clock, newID ports.NewID) *charging.Till {
+func newCharger(lc fx.Lifecycle, cfg *Config, log *zap.Logger, m *metrics.Metrics, watch *metrics.Charging,
+	leases *postgres.Leases, journal *postgres.Journal, now ports.Clock, newID ports.NewID) *charging.Charger {
 	c := cfg.Metering
-	till := charging.New(charging.Config{
+	charger := charging.New(charging.Config{
 		Network: cfg.Stellar.Network, Mode: c.Mode,
 		LeaseTTL: c.LeaseTTL.D(), LeaseTarget: c.LeaseTarget.D(), LeaseIdle: c.LeaseIdle.D(), LeaseMaxAge: c.LeaseMaxAge.D(),
-		TendEvery: min(c.LeaseTTL.D()/10, time.Second), GrantTimeout: grantTimeout,
+		MaintainEvery: min(c.LeaseTTL.D()/10, time.Second), GrantTimeout: grantTimeout,
 		BatchMax: c.BatchMax, DurableWait: c.BatchWait.D(), AsyncFlush: c.AsyncFlush.D(), QueueMax: c.QueueMax, Shards: c.Shards,
 		CommitTimeout: c.CommitTimeout.D(),
 		Incident:      func(i charging.Incident) { logIncident(log, i) },
 		ObserveBatch:  watch.ObserveBatch,
 	}, leases, journal, now, newID)
-	m.WatchTill(func() metrics.TillState { return metrics.TillState(till.Stats()) })
+	m.WatchCharging(func() metrics.ChargingState { return metrics.ChargingState(charger.Stats()) })
 	lc.Append(fx.Hook{
-		OnStart: func(context.Context) error { till.Start(); return nil },
-		OnStop:  till.Drain,
+		OnStart: func(context.Context) error { charger.Start(); return nil },
+		OnStop:  charger.Drain,
 	})
-	return till
+	return charger
 }
 
 // logIncident writes what an operator must know. It is an error when charges are concerned.

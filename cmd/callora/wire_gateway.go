@@ -24,18 +24,18 @@ func newLimiter(now ports.Clock) ports.Limiter { return ratelimit.New(now) }
 type gatewayNeeds struct {
 	fx.In
 
-	Config  *Config
-	Log     *zap.Logger
-	Metrics *metrics.Metrics
-	Till    *charging.Till
-	Keys    *postgres.Keys
-	Routes  *postgres.Routes
-	Changes *postgres.ChangeFeed
-	Once    *postgres.Idempotency
-	Limiter ports.Limiter
-	Now     ports.Clock
-	NewID   ports.NewID
-	Calls   *inFlight
+	Config      *Config
+	Log         *zap.Logger
+	Metrics     *metrics.Metrics
+	Charger     *charging.Charger
+	Keys        *postgres.Keys
+	Routes      *postgres.Routes
+	Changes     *postgres.ChangeFeed
+	Idempotency *postgres.Idempotency
+	Limiter     ports.Limiter
+	Now         ports.Clock
+	NewID       ports.NewID
+	Calls       *inFlight
 }
 
 func newGateway(lc fx.Lifecycle, n gatewayNeeds) (*gateway.Gateway, error) {
@@ -46,7 +46,7 @@ func newGateway(lc fx.Lifecycle, n gatewayNeeds) (*gateway.Gateway, error) {
 		LegacyUpstream: c.LegacyUpstream.URL, LegacyAllow: c.Ranges(), LegacyGuarded: c.Ranges() != nil,
 		TrustProxy: n.Config.Rest.TrustedHops, Profiling: c.Profiling,
 	}, gateway.Deps{
-		Till: n.Till, Keys: n.Keys, Routes: n.Routes, Changes: n.Changes, Once: n.Once, Limiter: n.Limiter,
+		Charger: n.Charger, Keys: n.Keys, Routes: n.Routes, Changes: n.Changes, Idempotency: n.Idempotency, Limiter: n.Limiter,
 		NewID: n.NewID, Now: n.Now, Log: n.Log, Registry: n.Metrics.Registry, MarkUsed: n.Keys.MarkUsed, Observe: n.Metrics.Observe,
 	})
 	if err != nil {

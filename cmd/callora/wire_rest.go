@@ -76,7 +76,7 @@ func corsOf(cfg *Config) api.CORS {
 
 // newServer is the front door, started last and stopped first.
 func newServer(lc fx.Lifecycle, cfg *Config, log *zap.Logger, rest restHandler, g *gateway.Gateway, calls *inFlight) (*server, error) {
-	s, err := makeServer(front(rest, forBrowsers(corsOf(cfg), g), calls), log)
+	s, err := makeServer(dispatch(rest, forBrowsers(corsOf(cfg), g), calls), log)
 	if err != nil {
 		return nil, err
 	}

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Menu is what an API sells, compiled for matching. It is immutable.
-type Menu struct {
+// Matcher is what an API sells, compiled for matching. It is immutable.
+type Matcher struct {
 	exact    map[string][]Endpoint // by PathKey; paths without parameters
 	patterns []pattern             // most specific first
 	rest     []Endpoint            // AnyPath
@@ -19,9 +19,9 @@ type pattern struct {
 	sold     []Endpoint
 }
 
-// NewMenu compiles endpoints.
-func NewMenu(endpoints []Endpoint) *Menu {
-	m := &Menu{exact: map[string][]Endpoint{}}
+// NewMatcher compiles endpoints.
+func NewMatcher(endpoints []Endpoint) *Matcher {
+	m := &Matcher{exact: map[string][]Endpoint{}}
 	byKey := map[string]int{}
 	for _, e := range endpoints {
 		key := PathKey(e.Path)
@@ -74,7 +74,7 @@ func moreSpecific(a, b []string) int {
 // Find returns the endpoint that a call buys: of the paths that match and are sold for the method, the most specific one;
 // else the AnyPath endpoint. An endpoint for the very method comes before one for any method, and HEAD is served by GET's
 // endpoint where it has none of its own.
-func (m *Menu) Find(method string, p Path) (*Endpoint, bool) {
+func (m *Matcher) Find(method string, p Path) (*Endpoint, bool) {
 	if e := pick(m.exact[p.key], method); e != nil {
 		return e, true
 	}
@@ -90,7 +90,7 @@ func (m *Menu) Find(method string, p Path) (*Endpoint, bool) {
 }
 
 // Any returns the AnyPath endpoint for a method.
-func (m *Menu) Any(method string) (*Endpoint, bool) {
+func (m *Matcher) Any(method string) (*Endpoint, bool) {
 	e := pick(m.rest, method)
 	return e, e != nil
 }

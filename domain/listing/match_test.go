@@ -9,13 +9,13 @@ import (
 	"pgregory.net/rapid"
 )
 
-func menu(lines ...string) *Menu {
+func matcher(lines ...string) *Matcher {
 	var endpoints []Endpoint
 	for _, l := range lines {
 		method, p, _ := strings.Cut(l, " ")
 		endpoints = append(endpoints, Endpoint{Method: method, Path: p})
 	}
-	return NewMenu(endpoints)
+	return NewMatcher(endpoints)
 }
 
 func found(e *Endpoint, ok bool) string {
@@ -27,7 +27,7 @@ func found(e *Endpoint, ok bool) string {
 
 func TestACallBuysTheMostSpecificEndpoint(t *testing.T) {
 	t.Parallel()
-	m := menu("GET /users/{id}", "POST /users/{id}", "GET /users/me", "* /users/me/{x}", "GET /users/{id}/posts", "GET /{a}/{b}",
+	m := matcher("GET /users/{id}", "POST /users/{id}", "GET /users/me", "* /users/me/{x}", "GET /users/{id}/posts", "GET /{a}/{b}",
 		"PUT /users/me/photo", "GET /", "GET /caf\u00e9", "* *", "GET *")
 	for call, want := range map[string]string{
 		"GET /users/me":            "GET /users/me",
@@ -67,7 +67,7 @@ func TestACallBuysTheMostSpecificEndpoint(t *testing.T) {
 
 func TestWithoutAnEndpointForAllTheRestIsNotSold(t *testing.T) {
 	t.Parallel()
-	m := menu("GET /a", "GET /b/{x}", "HEAD /b/{x}")
+	m := matcher("GET /a", "GET /b/{x}", "HEAD /b/{x}")
 	for call, want := range map[string]string{
 		"GET /a": "GET /a", "POST /a": "nothing", "GET /a/b": "nothing", "GET /b": "nothing", "GET /b/": "nothing", "GET /": "nothing",
 		"HEAD /a": "GET /a", "HEAD /b/1": "HEAD /b/{x}", "GET /b/1/2": "nothing", "GET /b/1/": "GET /b/{x}",
@@ -81,11 +81,11 @@ func TestWithoutAnEndpointForAllTheRestIsNotSold(t *testing.T) {
 	if got := found(m.Any("GET")); got != "nothing" {
 		t.Errorf("any path buys %s", got)
 	}
-	if got := found(menu("GET *").Any("HEAD")); got != "GET *" {
+	if got := found(matcher("GET *").Any("HEAD")); got != "GET *" {
 		t.Errorf("HEAD of any path buys %s", got)
 	}
-	if got := found(NewMenu(nil).Find("GET", Path{Escaped: "/"})); got != "nothing" {
-		t.Errorf("an empty menu sells %s", got)
+	if got := found(NewMatcher(nil).Find("GET", Path{Escaped: "/"})); got != "nothing" {
+		t.Errorf("an empty matcher sells %s", got)
 	}
 }
 
@@ -113,7 +113,7 @@ func TestFindAgreesWithTheRules(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, ok := NewMenu(list).Find(call, p)
+		got, ok := NewMatcher(list).Find(call, p)
 		want := best(list, call, segments)
 		if ok != (want != nil) || ok && (got.Method != want.Method || got.Path != want.Path) {
 			t.Fatalf("%s %v of %v buys %s, want %v", call, segments, list, found(got, ok), want)

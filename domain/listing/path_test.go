@@ -103,7 +103,7 @@ func FuzzCleanPath(f *testing.F) {
 }
 
 func TestAPlainPathCostsNoAllocation(t *testing.T) {
-	m := NewMenu([]Endpoint{{Method: "GET", Path: "/users/{id}/posts"}, {Method: "GET", Path: "/users"}})
+	m := NewMatcher([]Endpoint{{Method: "GET", Path: "/users/{id}/posts"}, {Method: "GET", Path: "/users"}})
 	if n := testing.AllocsPerRun(100, func() {
 		for _, sent := range []string{"/users", "/users/17/posts"} {
 			p, err := CleanPath(sent)

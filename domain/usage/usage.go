@@ -21,8 +21,8 @@ type Event struct {
 	Latency    time.Duration // to the upstream's response header
 	OccurredAt time.Time
 
-	// Once, when set, is the answer kept for the caller's Idempotency-Key; it is stored in the event's transaction.
-	Once *OnceAnswer
+	// Idempotent, when set, is the answer kept for the caller's Idempotency-Key; it is stored in the event's transaction.
+	Idempotent *IdempotentAnswer
 }
 
 // Record is an event with the lease that pays for it (the zero lease for a free call).
@@ -31,8 +31,8 @@ type Record struct {
 	LeaseID id.ID
 }
 
-// OnceAnswer is the answer to the first call under an Idempotency-Key.
-type OnceAnswer struct {
+// IdempotentAnswer is the answer to the first call under an Idempotency-Key.
+type IdempotentAnswer struct {
 	Key      string
 	BodyHash []byte // of the request's body; nil when the upstream did not read it all
 	Status   int

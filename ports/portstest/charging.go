@@ -26,7 +26,7 @@ type Bank struct {
 	leases  map[id.ID]*bankLease
 	events  map[id.ID]usage.Record
 	revenue map[id.ID]money.Amount
-	once    map[onceKey]*onceRow
+	once    map[idempotencyKey]*idempotencyRow
 	trips   int
 }
 
@@ -39,16 +39,16 @@ type bankLease struct {
 	closed        bool
 }
 
-type onceKey struct {
+type idempotencyKey struct {
 	consumer id.ID
 	key      string
 }
 
-type onceRow struct {
-	claim         ports.OnceClaim
+type idempotencyRow struct {
+	claim         ports.IdempotencyClaim
 	event         id.ID
 	until, expiry time.Time
-	answer        *usage.OnceAnswer
+	answer        *usage.IdempotentAnswer
 	retries       int
 }
 
@@ -56,7 +56,7 @@ type onceRow struct {
 func NewBank(now ports.Clock) *Bank {
 	return &Bank{
 		Now: now, vaults: map[id.ID]*bankVault{}, leases: map[id.ID]*bankLease{}, events: map[id.ID]usage.Record{},
-		revenue: map[id.ID]money.Amount{}, once: map[onceKey]*onceRow{},
+		revenue: map[id.ID]money.Amount{}, once: map[idempotencyKey]*idempotencyRow{},
 	}
 }
 
@@ -264,18 +264,18 @@ func (b *Bank) Append(_ context.Context, batch []usage.Record) (out []ports.Reco
 
 func (b *Bank) keepAnswers(batch []usage.Record, out []ports.RecordOutcome) {
 	for i, r := range batch {
-		if r.Once == nil || out[i] == ports.Fenced {
+		if r.Idempotent == nil || out[i] == ports.Fenced {
 			continue
 		}
-		if row := b.once[onceKey{r.UserID, r.Once.Key}]; row != nil && row.event == r.ID && row.answer == nil {
-			row.answer = r.Once
+		if row := b.once[idempotencyKey{r.UserID, r.Idempotent.Key}]; row != nil && row.event == r.ID && row.answer == nil {
+			row.answer = r.Idempotent
 		}
 	}
 }
 
-// Withdraw implements ports.UsageJournal.
-func (b *Bank) Withdraw(_ context.Context, batch []usage.Record) (kept []id.ID, err error) {
-	err = b.do("withdraw", func() {
+// Void implements ports.UsageJournal.
+func (b *Bank) Void(_ context.Context, batch []usage.Record) (kept []id.ID, err error) {
+	err = b.do("void", func() {
 		for _, r := range batch {
 			was, ok := b.events[r.ID]
 			if !ok || was.LeaseID != r.LeaseID {
@@ -290,8 +290,8 @@ func (b *Bank) Withdraw(_ context.Context, batch []usage.Record) (kept []id.ID, 
 			if l != nil {
 				l.used -= was.Amount.Stroops()
 			}
-			if r.Once != nil {
-				delete(b.once, onceKey{r.UserID, r.Once.Key})
+			if r.Idempotent != nil {
+				delete(b.once, idempotencyKey{r.UserID, r.Idempotent.Key})
 			}
 		}
 	})
@@ -316,10 +316,10 @@ func (b *Bank) IndexRevenue(_ context.Context, limit int) (n int, err error) {
 const bankFreeRetries = 3
 
 // Claim implements ports.Idempotency.
-func (b *Bank) Claim(_ context.Context, c ports.OnceClaim) (out ports.OnceState, err error) {
+func (b *Bank) Claim(_ context.Context, c ports.IdempotencyClaim) (out ports.IdempotencyState, err error) {
 	err = b.do("claim", func() {
 		now := b.Now()
-		k := onceKey{c.Consumer, c.Key}
+		k := idempotencyKey{c.Consumer, c.Key}
 		row := b.once[k]
 		fresh := row == nil || !now.Before(row.expiry)
 		abandoned := !fresh && row.answer == nil && !now.Before(row.until) && bytes.Equal(row.claim.Fingerprint, c.Fingerprint)
@@ -329,19 +329,19 @@ func (b *Bank) Claim(_ context.Context, c ports.OnceClaim) (out ports.OnceState,
 			if abandoned {
 				event = row.event
 			}
-			b.once[k] = &onceRow{claim: c, event: event, until: now.Add(c.Hold), expiry: now.Add(c.Retention)}
-			out = ports.OnceState{Outcome: ports.OnceClaimed, Event: event}
+			b.once[k] = &idempotencyRow{claim: c, event: event, until: now.Add(c.Hold), expiry: now.Add(c.Retention)}
+			out = ports.IdempotencyState{Outcome: ports.IdempotencyClaimed, Event: event}
 		case !bytes.Equal(row.claim.Fingerprint, c.Fingerprint):
-			out = ports.OnceState{Outcome: ports.OnceConflict, Event: row.event}
+			out = ports.IdempotencyState{Outcome: ports.IdempotencyConflict, Event: row.event}
 		case row.answer == nil:
-			out = ports.OnceState{Outcome: ports.OnceRunning, Event: row.event}
+			out = ports.IdempotencyState{Outcome: ports.IdempotencyRunning, Event: row.event}
 		case !row.answer.Kept && row.retries == bankFreeRetries:
-			out = ports.OnceState{Outcome: ports.OnceSpent, Event: row.event}
+			out = ports.IdempotencyState{Outcome: ports.IdempotencySpent, Event: row.event}
 		default:
 			if !row.answer.Kept {
 				row.retries++
 			}
-			out = ports.OnceState{Outcome: ports.OnceAnswered, Event: row.event, Answer: row.answer}
+			out = ports.IdempotencyState{Outcome: ports.IdempotencyAnswered, Event: row.event, Answer: row.answer}
 		}
 	})
 	return out, err
@@ -350,7 +350,7 @@ func (b *Bank) Claim(_ context.Context, c ports.OnceClaim) (out ports.OnceState,
 // Forget implements ports.Idempotency.
 func (b *Bank) Forget(_ context.Context, consumer id.ID, key string, claim id.ID) error {
 	return b.do("forget", func() {
-		k := onceKey{consumer, key}
+		k := idempotencyKey{consumer, key}
 		row := b.once[k]
 		if row == nil || row.answer != nil || row.claim.Event != claim {
 			return

@@ -15,12 +15,12 @@ import (
 
 // ChargingWorld is a store of money under test, with what a test needs to set it up and to look at it.
 type ChargingWorld struct {
-	Leases  ports.Leases
-	Journal ports.UsageJournal
-	Expiry  ports.LeaseExpiry
-	Revenue ports.RevenueIndex
-	Once    ports.Idempotency
-	Auditor ports.Auditor
+	Leases      ports.Leases
+	Journal     ports.UsageJournal
+	Expiry      ports.LeaseExpiry
+	Revenue     ports.RevenueIndex
+	Idempotency ports.Idempotency
+	Auditor     ports.Auditor
 
 	NewID   ports.NewID
 	Fund    func(t testing.TB, balance money.Amount) (consumer id.ID) // a consumer with a vault on testnet
@@ -267,7 +267,7 @@ func ChargingContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 			t.Errorf("events %v", got)
 		}
 	})
-	run("a withdrawn record leaves no trace, one on an ended lease stays", func(t *testing.T, w ChargingWorld) {
+	run("a voided record leaves no trace, one on an ended lease stays", func(t *testing.T, w ChargingWorld) {
 		c, node := w.Fund(t, money.FromStroops(1000)), w.NewID()
 		l, ended := w.mustGrant(t, w.grant(c, node, 100, 100, 100)), w.mustGrant(t, w.grant(c, node, 100, 100, 100))
 		gone, never, stays := w.record(t, c, l, 3), w.record(t, c, l, 5), w.record(t, c, ended, 7)
@@ -276,7 +276,7 @@ func ChargingContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			kept, err := w.Journal.Withdraw(t.Context(), []usage.Record{gone, never, stays})
+			kept, err := w.Journal.Void(t.Context(), []usage.Record{gone, never, stays})
 			if err != nil || len(kept) != 1 || kept[0] != stays.ID {
 				t.Fatalf("kept %v, %v", kept, err)
 			}
@@ -316,5 +316,5 @@ func ChargingContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 			w.WantSound(t)
 		}
 	})
-	onceContract(t, open)
+	idempotencyContract(t, open)
 }

@@ -11,7 +11,7 @@ import (
 type body struct {
 	conn    *conn
 	request *http.Request
-	rest    io.ReadCloser
+	unread  io.ReadCloser
 	keep    bool // the connection may serve another call afterwards
 	whole   bool // it was read to its end
 	unwatch func() bool
@@ -26,7 +26,7 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 		return 0, errClosed
 	}
-	n, err := b.rest.Read(p)
+	n, err := b.unread.Read(p)
 	switch {
 	case err == nil:
 		return n, nil

@@ -57,7 +57,7 @@ func (c *conn) exchange(r *http.Request) (*http.Response, error) {
 		b.end(true)
 		return res, nil
 	}
-	b.rest = res.Body
+	b.unread = res.Body
 	res.Body = b
 	return res, nil
 }

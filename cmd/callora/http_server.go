@@ -27,8 +27,8 @@ const (
 // gateway must see exactly what the caller asked for.
 var gatewayPrefixes = []string{"/v1/call/", "/api/gateway/"}
 
-// front sends a request to the gateway or to the REST API.
-func front(rest, gateway http.Handler, calls *inFlight) http.Handler {
+// dispatch sends a request to the gateway or to the REST API.
+func dispatch(rest, gateway http.Handler, calls *inFlight) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.EscapedPath()
 		for _, prefix := range gatewayPrefixes {

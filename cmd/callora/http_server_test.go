@@ -17,7 +17,7 @@ func TestTheGatewayGetsItsPathsUntouchedAndRestTheOthers(t *testing.T) {
 	note := func(name string) http.Handler {
 		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { who, saw = name, r.URL.EscapedPath()+"?"+r.URL.RawQuery })
 	}
-	h := front(note("rest"), note("gateway"), &inFlight{})
+	h := dispatch(note("rest"), note("gateway"), &inFlight{})
 	for target, want := range map[string]string{
 		"/v1/call/weather/forecast?city=Quito": "gateway", "/v1/call/weather": "gateway", "/v1/call//a/%2e%2e/b%2Fc;d?": "gateway",
 		"/v1/call/": "gateway", "/api/gateway/x": "gateway", "/v1/call": "rest", "/v1/callx": "rest", "/api/apis": "rest",
@@ -37,7 +37,7 @@ func TestTheGatewayGetsItsPathsUntouchedAndRestTheOthers(t *testing.T) {
 func TestCallsInFlightAreWaitedForAndNotLongerThanAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, release := &inFlight{}, make(chan struct{})
-		h := front(http.NotFoundHandler(), http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }), calls)
+		h := dispatch(http.NotFoundHandler(), http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }), calls)
 		go h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/v1/call/x", nil))
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -19,10 +19,10 @@ const (
 	longPass    = time.Minute
 )
 
-// newPassList returns the periodic jobs of a node. Each is bounded, safe to repeat, and safe to run on several nodes at once.
-func newPassList(cfg *Config, handle *sqlx.DB, leases *postgres.Leases, revenue *postgres.Revenue, once *postgres.Idempotency,
+// newJobs returns the periodic jobs of a node. Each is bounded, safe to repeat, and safe to run on several nodes at once.
+func newJobs(cfg *Config, handle *sqlx.DB, leases *postgres.Leases, revenue *postgres.Revenue, once *postgres.Idempotency,
 	feed *postgres.ChangeFeed, g *gateway.Gateway) []worker.Job {
-	p := cfg.Passes
+	p := cfg.Jobs
 	return []worker.Job{
 		{Name: "lease-expiry", Every: p.LeaseExpiryEvery.D(), Timeout: shortPass, Full: expiryBatch,
 			Run: func(ctx context.Context) (int, error) { return leases.ExpireLeases(ctx, expiryBatch) }},

@@ -19,34 +19,34 @@ import (
 )
 
 const (
-	onceMost       = 255
-	onceFirstPause = 10 * time.Millisecond
-	onceLastPause  = 200 * time.Millisecond
-	forgetTime     = 5 * time.Second
+	idempotencyKeyMost    = 255
+	idempotencyFirstPause = 10 * time.Millisecond
+	idempotencyLastPause  = 200 * time.Millisecond
+	forgetTime            = 5 * time.Second
 )
 
-// onceCall is a call under an Idempotency-Key.
-type onceCall struct {
+// idempotentCall is a call under an Idempotency-Key.
+type idempotentCall struct {
 	key   string
 	claim id.ID  // this call's own; forget gives up no other
 	sum   []byte // what the body must hash to; nil: anything
 }
 
-// claimOnce takes the call's Idempotency-Key, and waits for another call that has it. It reports whether the call is done
+// claimIdempotency takes the call's Idempotency-Key, and waits for another call that has it. It reports whether the call is done
 // with: replayed or refused.
-func (c *call) claimOnce() (done bool) {
-	key := c.r.Header.Get(headerOnce)
-	if !printable(key) || len(c.r.Header.Values(headerOnce)) > 1 {
-		c.refuse(errOnceKey)
+func (c *call) claimIdempotency() (done bool) {
+	key := c.r.Header.Get(headerIdempotency)
+	if !printable(key) || len(c.r.Header.Values(headerIdempotency)) > 1 {
+		c.refuse(errIdempotencyKey)
 		return true
 	}
-	claim := ports.OnceClaim{
+	claim := ports.IdempotencyClaim{
 		Consumer: c.key.UserID, Key: key, Fingerprint: c.fingerprint(), Event: c.event,
 		Hold: 2*c.g.cfg.ProxyTimeout + time.Minute, Retention: c.g.cfg.Idempotency,
 	}
 	deadline := c.start.Add(c.g.cfg.ProxyTimeout)
-	for pause := onceFirstPause; ; pause = min(2*pause, onceLastPause) {
-		state, err := c.g.deps.Once.Claim(c.r.Context(), claim)
+	for pause := idempotencyFirstPause; ; pause = min(2*pause, idempotencyLastPause) {
+		state, err := c.g.deps.Idempotency.Claim(c.r.Context(), claim)
 		if err != nil {
 			if c.clientGone() {
 				c.leave()
@@ -55,21 +55,21 @@ func (c *call) claimOnce() (done bool) {
 			return true
 		}
 		switch state.Outcome {
-		case ports.OnceClaimed:
+		case ports.IdempotencyClaimed:
 			c.run(key, claim.Event, state.Event)
 			return false
-		case ports.OnceAnswered:
+		case ports.IdempotencyAnswered:
 			return c.replay(key, state)
-		case ports.OnceConflict:
-			c.refuse(errOnceConflict)
+		case ports.IdempotencyConflict:
+			c.refuse(errIdempotencyConflict)
 			return true
-		case ports.OnceSpent:
-			c.refuse(errOnceSpent)
+		case ports.IdempotencySpent:
+			c.refuse(errIdempotencySpent)
 			return true
 		}
 		if c.g.deps.Now().After(deadline) {
 			c.w.Header().Set("Retry-After", "1")
-			c.refuse(errOnceRunning)
+			c.refuse(errIdempotencyRunning)
 			return true
 		}
 		wait(c.r.Context(), pause/2+rand.N(pause/2))
@@ -81,12 +81,12 @@ func (c *call) claimOnce() (done bool) {
 
 // run makes the call the one that is charged for the key, under the event of the first that claimed it.
 func (c *call) run(key string, claim, event id.ID) {
-	c.once = &onceCall{key: key, claim: claim}
+	c.once = &idempotentCall{key: key, claim: claim}
 	c.name(event)
 }
 
 // replay gives the kept answer again. One that was too large to keep is fetched again, without a charge.
-func (c *call) replay(key string, state ports.OnceState) (done bool) {
+func (c *call) replay(key string, state ports.IdempotencyState) (done bool) {
 	a := state.Answer
 	c.run(key, c.event, state.Event)
 	c.free = true
@@ -125,7 +125,7 @@ func (c *call) expectBody(sum []byte, all bool) error {
 	}
 	if c.r.Body == nil || c.r.Body == http.NoBody {
 		if subtle.ConstantTimeCompare(sum, emptySum) != 1 {
-			return errOnceConflict
+			return errIdempotencyConflict
 		}
 		return nil
 	}
@@ -137,8 +137,8 @@ func (c *call) expectBody(sum []byte, all bool) error {
 	switch {
 	case isTooLarge(err):
 		return errTooLarge
-	case errors.Is(err, errOnceConflict):
-		return errOnceConflict
+	case errors.Is(err, errIdempotencyConflict):
+		return errIdempotencyConflict
 	case err != nil:
 		c.leave()
 	}
@@ -146,10 +146,10 @@ func (c *call) expectBody(sum []byte, all bool) error {
 }
 
 // forget gives the key up after a call that was not charged.
-func (o *onceCall) forget(c *call) {
+func (o *idempotentCall) forget(c *call) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), forgetTime)
 	defer cancel()
-	if err := c.g.deps.Once.Forget(ctx, c.key.UserID, o.key, o.claim); err != nil {
+	if err := c.g.deps.Idempotency.Forget(ctx, c.key.UserID, o.key, o.claim); err != nil {
 		c.g.deps.Log.Warn("an Idempotency-Key stays claimed until its time is over",
 			zap.String("requestId", c.requestID), zap.Error(err))
 	}
@@ -166,7 +166,7 @@ func (c *call) fingerprint() []byte {
 }
 
 func printable(key string) bool {
-	if key == "" || len(key) > onceMost {
+	if key == "" || len(key) > idempotencyKeyMost {
 		return false
 	}
 	for i := range len(key) {

@@ -16,8 +16,8 @@ import (
 // errEnded means a hold was charged after it had already been charged or released: a fault of the caller.
 var errEnded = errors.New("the hold has already ended")
 
-// Till implements ports.Till for one gateway node.
-type Till struct {
+// Charger implements ports.Charger for one gateway node.
+type Charger struct {
 	cfg     Config
 	leases  ports.Leases
 	journal ports.UsageJournal
@@ -25,33 +25,33 @@ type Till struct {
 	newID   ports.NewID
 	node    id.ID // of this run of this process: a restarted node never touches its former leases
 
-	accounts   sync.Map // id.ID of the consumer -> *account
-	shards     []*shard
-	queued     atomic.Int64
-	closed     atomic.Bool
-	background sync.WaitGroup
-	stopTend   chan struct{}
+	accounts        sync.Map // id.ID of the consumer -> *account
+	shards          []*shard
+	queued          atomic.Int64
+	closed          atomic.Bool
+	background      sync.WaitGroup
+	stopMaintenance chan struct{}
 }
 
-// New returns a till that is not yet running, see Start.
-func New(cfg Config, leases ports.Leases, journal ports.UsageJournal, now ports.Clock, newID ports.NewID) *Till {
-	t := &Till{cfg: cfg, leases: leases, journal: journal, now: now, newID: newID, node: newID(), stopTend: make(chan struct{})}
+// New returns a charger that is not yet running, see Start.
+func New(cfg Config, leases ports.Leases, journal ports.UsageJournal, now ports.Clock, newID ports.NewID) *Charger {
+	t := &Charger{cfg: cfg, leases: leases, journal: journal, now: now, newID: newID, node: newID(), stopMaintenance: make(chan struct{})}
 	for range cfg.Shards {
 		t.shards = append(t.shards, newShard(t))
 	}
 	return t
 }
 
-// Start begins to write charges and to tend leases. Drain ends it.
-func (t *Till) Start() {
+// Start begins to write charges and to maintain leases. Drain ends it.
+func (t *Charger) Start() {
 	for _, s := range t.shards {
 		t.background.Go(s.run)
 	}
-	t.background.Go(t.tendLoop)
+	t.background.Go(t.maintainLoop)
 }
 
-// Reserve implements ports.Till.
-func (t *Till) Reserve(ctx context.Context, consumer id.ID, price money.Amount) (ports.Hold, error) {
+// Reserve implements ports.Charger.
+func (t *Charger) Reserve(ctx context.Context, consumer id.ID, price money.Amount) (ports.Hold, error) {
 	if price.IsNegative() {
 		return nil, fault.New(fault.Internal, "INTERNAL_SERVER_ERROR", "a price below zero")
 	}
@@ -75,17 +75,17 @@ func (t *Till) Reserve(ctx context.Context, consumer id.ID, price money.Amount) 
 	}
 }
 
-func (t *Till) account(consumer id.ID) *account {
+func (t *Charger) account(consumer id.ID) *account {
 	if a, ok := t.accounts.Load(consumer); ok {
 		return a.(*account)
 	}
 	s := t.shards[int(consumer[15])%len(t.shards)]
-	a, _ := t.accounts.LoadOrStore(consumer, &account{till: t, consumer: consumer, shard: s, leases: map[id.ID]*lease{}})
+	a, _ := t.accounts.LoadOrStore(consumer, &account{charger: t, consumer: consumer, shard: s, leases: map[id.ID]*lease{}})
 	return a.(*account)
 }
 
 // Failing reports whether charges cannot be stored at present; calls are refused meanwhile.
-func (t *Till) Failing() bool {
+func (t *Charger) Failing() bool {
 	for _, s := range t.shards {
 		if s.failing.Load() {
 			return true
@@ -94,8 +94,8 @@ func (t *Till) Failing() bool {
 	return false
 }
 
-// Stats returns the till's state at this moment.
-func (t *Till) Stats() Stats {
+// Stats returns the charger's state at this moment.
+func (t *Charger) Stats() Stats {
 	s := Stats{Queued: t.queued.Load(), Failing: t.Failing()}
 	t.accounts.Range(func(_, v any) bool {
 		a := v.(*account)
@@ -112,13 +112,13 @@ func (t *Till) Stats() Stats {
 
 // Drain refuses new calls, stores every charge that waits, and gives all leases back. When ctx ends first, it gives up,
 // and what could not be stored is reported as an incident. No call may be in flight.
-func (t *Till) Drain(ctx context.Context) error {
+func (t *Charger) Drain(ctx context.Context) error {
 	if t.closed.Swap(true) {
 		return nil
 	}
-	close(t.stopTend)
+	close(t.stopMaintenance)
 	for _, s := range t.shards {
-		s.finish(ctx)
+		s.drain(ctx)
 	}
 	t.background.Wait() // bounded: shards watch ctx, refills their own time-out
 	return t.giveAllBack(ctx)
@@ -138,18 +138,18 @@ func (h *hold) Charge(_ context.Context, e usage.Event) error {
 		return errEnded
 	}
 	e.Amount = money.FromStroops(h.price)
-	t := h.account.till
+	t := h.account.charger
 	n := &entry{hold: h, rec: usage.Record{Event: e}}
 	if h.lease != nil {
 		n.rec.LeaseID = h.lease.id
 	}
-	if t.cfg.Mode == Durable || e.Once != nil {
+	if t.cfg.Mode == Durable || e.Idempotent != nil {
 		n.answer = make(chan error, 1)
 		n.due = t.now().Add(t.cfg.CommitTimeout)
 	}
 	answer := n.answer // the shard owns n from here on
 	if !h.account.shard.push(n) {
-		h.settle(false)
+		h.finish(false)
 		return usage.ErrNotRecorded
 	}
 	if answer == nil {
@@ -161,12 +161,12 @@ func (h *hold) Charge(_ context.Context, e usage.Event) error {
 // Release implements ports.Hold.
 func (h *hold) Release() {
 	if !h.ended.Swap(true) {
-		h.settle(false)
+		h.finish(false)
 	}
 }
 
-func (h *hold) settle(charged bool) {
+func (h *hold) finish(charged bool) {
 	if h.lease != nil {
-		h.account.settle(h.lease, h.price, charged)
+		h.account.finish(h.lease, h.price, charged)
 	}
 }

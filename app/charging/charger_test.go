@@ -37,7 +37,7 @@ func newHouse(t *testing.T) *house { return &house{t: t, bank: portstest.NewBank
 func (h *house) config() Config {
 	return Config{
 		Network: vault.Testnet, Mode: Durable, LeaseTTL: 30 * time.Second, LeaseTarget: 2 * time.Second, LeaseIdle: 3 * time.Second,
-		LeaseMaxAge: 30 * time.Second, TendEvery: 500 * time.Millisecond, GrantTimeout: 5 * time.Second, BatchMax: 100,
+		LeaseMaxAge: 30 * time.Second, MaintainEvery: 500 * time.Millisecond, GrantTimeout: 5 * time.Second, BatchMax: 100,
 		AsyncFlush: 20 * time.Millisecond, QueueMax: 1000, Shards: 2, CommitTimeout: 10 * time.Second,
 		Incident: func(i Incident) {
 			h.mu.Lock()
@@ -47,14 +47,14 @@ func (h *house) config() Config {
 	}
 }
 
-func (h *house) node(change func(*Config)) *Till {
+func (h *house) node(change func(*Config)) *Charger {
 	cfg := h.config()
 	if change != nil {
 		change(&cfg)
 	}
-	till := New(cfg, h.bank, h.bank, time.Now, newID)
-	till.Start()
-	return till
+	charger := New(cfg, h.bank, h.bank, time.Now, newID)
+	charger.Start()
+	return charger
 }
 
 func (h *house) reported() int {
@@ -86,11 +86,11 @@ func (h *house) wantSpent(consumer id.ID, amount money.Amount) {
 	h.wantSound()
 }
 
-func drain(t *testing.T, tills ...*Till) {
+func drain(t *testing.T, tills ...*Charger) {
 	t.Helper()
-	for _, till := range tills {
+	for _, charger := range tills {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		if err := till.Drain(ctx); err != nil {
+		if err := charger.Drain(ctx); err != nil {
 			t.Errorf("drain: %v", err)
 		}
 		cancel()
@@ -102,8 +102,8 @@ func event(consumer id.ID) usage.Event {
 }
 
 // call makes one call of a price and charges it.
-func call(till *Till, consumer id.ID, price money.Amount) error {
-	h, err := till.Reserve(context.Background(), consumer, price)
+func call(charger *Charger, consumer id.ID, price money.Amount) error {
+	h, err := charger.Reserve(context.Background(), consumer, price)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func TestParallelCallsNeverOverspend(t *testing.T) {
 				h := newHouse(t)
 				consumer := newID()
 				h.bank.Fund(consumer, usdc("10"))
-				var tills []*Till
+				var tills []*Charger
 				for range nodes {
 					tills = append(tills, h.node(nil))
 				}
@@ -154,13 +154,13 @@ func TestACallInSteadyStateAsksNobody(t *testing.T) {
 		h := newHouse(t)
 		consumer := newID()
 		h.bank.Fund(consumer, usdc("1000"))
-		till := h.node(nil)
-		if err := call(till, consumer, usdc("0.01")); err != nil {
+		charger := h.node(nil)
+		if err := call(charger, consumer, usdc("0.01")); err != nil {
 			t.Fatal(err)
 		}
 		before := h.bank.Trips()
 		for range 20 {
-			hold, err := till.Reserve(t.Context(), consumer, usdc("0.01"))
+			hold, err := charger.Reserve(t.Context(), consumer, usdc("0.01"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -169,7 +169,7 @@ func TestACallInSteadyStateAsksNobody(t *testing.T) {
 		if trips := h.bank.Trips() - before; trips != 0 {
 			t.Errorf("admitting 20 calls took %d trips to the database", trips)
 		}
-		drain(t, till)
+		drain(t, charger)
 		h.wantSpent(consumer, usdc("0.01"))
 	})
 }
@@ -180,13 +180,13 @@ func TestReleaseGivesTheMoneyBackOnce(t *testing.T) {
 		h := newHouse(t)
 		consumer := newID()
 		h.bank.Fund(consumer, usdc("1"))
-		till := h.node(nil)
+		charger := h.node(nil)
 		for range 5 { // money for one call serves any number that are released
-			hold, err := till.Reserve(t.Context(), consumer, usdc("1"))
+			hold, err := charger.Reserve(t.Context(), consumer, usdc("1"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := till.Reserve(t.Context(), consumer, usdc("1")); !errors.Is(err, vault.ErrShort) {
+			if _, err := charger.Reserve(t.Context(), consumer, usdc("1")); !errors.Is(err, vault.ErrShort) {
 				t.Fatalf("a second call on money for one: %v", err)
 			}
 			hold.Release()
@@ -195,10 +195,10 @@ func TestReleaseGivesTheMoneyBackOnce(t *testing.T) {
 				t.Errorf("a released hold was charged: %v", err)
 			}
 		}
-		if s := till.Stats(); s.CallsInHold != 0 || s.HeldStroops != 0 {
+		if s := charger.Stats(); s.CallsInHold != 0 || s.HeldStroops != 0 {
 			t.Errorf("stats %+v", s)
 		}
-		drain(t, till)
+		drain(t, charger)
 		h.wantSpent(consumer, money.Amount{})
 	})
 }
@@ -209,16 +209,16 @@ func TestALeaseSmallerThanThePriceIsJoinedWithTheRestOfTheVault(t *testing.T) {
 		h := newHouse(t)
 		consumer := newID()
 		h.bank.Fund(consumer, usdc("1"))
-		till := h.node(nil)
-		hold, err := till.Reserve(t.Context(), consumer, usdc("0.6"))
+		charger := h.node(nil)
+		hold, err := charger.Reserve(t.Context(), consumer, usdc("0.6"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		hold.Release() // leaves 0.6 in the lease and 0.4 in the vault
-		if err := call(till, consumer, usdc("1")); err != nil {
+		if err := call(charger, consumer, usdc("1")); err != nil {
 			t.Errorf("a call for all of the money: %v", err)
 		}
-		drain(t, till)
+		drain(t, charger)
 		h.wantSpent(consumer, usdc("1"))
 	})
 }
@@ -264,8 +264,8 @@ func TestAnExpiredLeaseIsFenced(t *testing.T) {
 		h := newHouse(t)
 		consumer := newID()
 		h.bank.Fund(consumer, usdc("1"))
-		till := h.node(func(c *Config) { c.TendEvery = time.Hour }) // a node cut off from renewing
-		hold, err := till.Reserve(t.Context(), consumer, usdc("1"))
+		charger := h.node(func(c *Config) { c.MaintainEvery = time.Hour }) // a node cut off from renewing
+		hold, err := charger.Reserve(t.Context(), consumer, usdc("1"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,7 +280,7 @@ func TestAnExpiredLeaseIsFenced(t *testing.T) {
 		if err := hold.Charge(t.Context(), event(consumer)); !errors.Is(err, usage.ErrNotRecorded) {
 			t.Errorf("a charge on an expired lease: %v", err)
 		}
-		drain(t, till, other)
+		drain(t, charger, other)
 		h.wantSpent(consumer, usdc("1"))
 	})
 }
@@ -291,8 +291,8 @@ func TestANodeStopsDrawingWellBeforeItsLeaseEnds(t *testing.T) {
 		h := newHouse(t)
 		consumer := newID()
 		h.bank.Fund(consumer, usdc("1000"))
-		till := h.node(func(c *Config) { c.TendEvery = time.Hour })
-		if err := call(till, consumer, usdc("1")); err != nil {
+		charger := h.node(func(c *Config) { c.MaintainEvery = time.Hour })
+		if err := call(charger, consumer, usdc("1")); err != nil {
 			t.Fatal(err)
 		}
 		h.bank.Fail = func(op string, _ bool) error {
@@ -302,15 +302,15 @@ func TestANodeStopsDrawingWellBeforeItsLeaseEnds(t *testing.T) {
 			return nil
 		}
 		time.Sleep(14 * time.Second)
-		if err := call(till, consumer, usdc("1")); err != nil {
+		if err := call(charger, consumer, usdc("1")); err != nil {
 			t.Errorf("before half of the lease's time: %v", err)
 		}
 		time.Sleep(2 * time.Second)
-		if err := call(till, consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) {
+		if err := call(charger, consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) {
 			t.Errorf("after half of the lease's time: %v", err)
 		}
 		h.bank.Fail = nil
-		drain(t, till)
+		drain(t, charger)
 	})
 }
 
@@ -326,21 +326,21 @@ func TestACallerWhoLeavesWhileWaitingHoldsNothing(t *testing.T) {
 			}
 			return nil
 		}
-		till := h.node(nil)
+		charger := h.node(nil)
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
-		if _, err := till.Reserve(ctx, consumer, usdc("1")); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := charger.Reserve(ctx, consumer, usdc("1")); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("reserve: %v", err)
 		}
 		synctest.Wait()
 		time.Sleep(2 * time.Second)
-		if s := till.Stats(); s.CallsInHold != 0 || s.HeldStroops != 0 {
+		if s := charger.Stats(); s.CallsInHold != 0 || s.HeldStroops != 0 {
 			t.Errorf("stats %+v", s)
 		}
-		if err := call(till, consumer, usdc("1")); err != nil {
+		if err := call(charger, consumer, usdc("1")); err != nil {
 			t.Errorf("the money is gone: %v", err)
 		}
-		drain(t, till)
+		drain(t, charger)
 		h.wantSpent(consumer, usdc("1"))
 	})
 }
@@ -349,15 +349,15 @@ func TestAFreeCallIsRecordedWithoutMoney(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		till := h.node(nil)
+		charger := h.node(nil)
 		consumer := newID()
-		if err := call(till, consumer, money.Amount{}); err != nil {
+		if err := call(charger, consumer, money.Amount{}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := till.Reserve(t.Context(), consumer, money.FromStroops(-1)); err == nil {
+		if _, err := charger.Reserve(t.Context(), consumer, money.FromStroops(-1)); err == nil {
 			t.Error("a negative price was admitted")
 		}
-		drain(t, till)
+		drain(t, charger)
 		if n := len(h.bank.Events()); n != 1 {
 			t.Errorf("%d events", n)
 		}
@@ -370,19 +370,19 @@ func TestAfterDrainNothingIsAdmittedOrCharged(t *testing.T) {
 		h := newHouse(t)
 		consumer := newID()
 		h.bank.Fund(consumer, usdc("2"))
-		till := h.node(nil)
-		late, err := till.Reserve(t.Context(), consumer, usdc("1"))
+		charger := h.node(nil)
+		late, err := charger.Reserve(t.Context(), consumer, usdc("1"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		drain(t, till, till)
+		drain(t, charger, charger)
 		if err := late.Charge(t.Context(), event(consumer)); !errors.Is(err, usage.ErrNotRecorded) {
 			t.Errorf("a charge after the drain: %v", err)
 		}
-		if _, err := till.Reserve(t.Context(), consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) {
+		if _, err := charger.Reserve(t.Context(), consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) {
 			t.Errorf("a call after the drain: %v", err)
 		}
 	})
 }
 
-var _ ports.Till = (*Till)(nil)
+var _ ports.Charger = (*Charger)(nil)

@@ -15,35 +15,35 @@ type kept struct {
 	lease   *lease
 }
 
-// chores is what one pass has to do in the database.
-type chores struct {
+// maintenance is what one pass has to do in the database.
+type maintenance struct {
 	renew  []kept
 	finish []kept
 	spare  []ports.LeasePart
 }
 
-func (t *Till) tendLoop() {
-	tick := time.NewTicker(t.cfg.TendEvery)
+func (t *Charger) maintainLoop() {
+	tick := time.NewTicker(t.cfg.MaintainEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
 			ctx, cancel := context.WithTimeout(context.Background(), t.cfg.GrantTimeout)
-			if err := t.tend(ctx); err != nil && t.cfg.Incident != nil {
+			if err := t.maintain(ctx); err != nil && t.cfg.Incident != nil {
 				t.cfg.Incident(Incident{Message: "leases could not be tended; the next pass tries again", Cause: err})
 			}
 			cancel()
-		case <-t.stopTend:
+		case <-t.stopMaintenance:
 			return
 		}
 	}
 }
 
-// tend renews the leases that calls need, and gives back what nobody needs.
-func (t *Till) tend(ctx context.Context) error {
-	var c chores
+// maintain renews the leases that calls need, and gives back what nobody needs.
+func (t *Charger) maintain(ctx context.Context) error {
+	var c maintenance
 	t.accounts.Range(func(key, v any) bool {
-		if v.(*account).tend(t.now(), &c) {
+		if v.(*account).maintain(t.now(), &c) {
 			t.accounts.Delete(key)
 		}
 		return true
@@ -55,8 +55,8 @@ func (t *Till) tend(ctx context.Context) error {
 	return errors.Join(t.renew(ctx, c.renew), spare, t.end(ctx, c.finish))
 }
 
-// tend adds what the account needs to the chores, and reports whether the account itself can be forgotten.
-func (a *account) tend(now time.Time, c *chores) (forget bool) {
+// maintain adds what the account needs to the maintenance, and reports whether the account itself can be forgotten.
+func (a *account) maintain(now time.Time, c *maintenance) (forget bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.retireStale(now)
@@ -69,7 +69,7 @@ func (a *account) tend(now time.Time, c *chores) (forget bool) {
 		if part, ok := l.spare(); ok {
 			c.spare = append(c.spare, part)
 		}
-		if !l.lost && !l.closing && now.After(l.stopAt.Add(-a.till.cfg.LeaseTTL/4)) {
+		if !l.lost && !l.closing && now.After(l.stopAt.Add(-a.charger.cfg.LeaseTTL/4)) {
 			c.renew = append(c.renew, kept{a, l})
 		}
 	}
@@ -83,12 +83,12 @@ func (a *account) retireStale(now time.Time) {
 	if l == nil {
 		return
 	}
-	if now.Sub(l.drawn) >= a.till.cfg.LeaseIdle || now.Sub(l.born) >= a.till.cfg.LeaseMaxAge {
+	if now.Sub(l.drawn) >= a.charger.cfg.LeaseIdle || now.Sub(l.born) >= a.charger.cfg.LeaseMaxAge {
 		a.retire(l, now)
 	}
 }
 
-func (t *Till) renew(ctx context.Context, leases []kept) error {
+func (t *Charger) renew(ctx context.Context, leases []kept) error {
 	if len(leases) == 0 {
 		return nil
 	}
@@ -114,7 +114,7 @@ func (t *Till) renew(ctx context.Context, leases []kept) error {
 }
 
 // end closes leases in the database and forgets them. On an error they stay and are closed by a later pass.
-func (t *Till) end(ctx context.Context, leases []kept) error {
+func (t *Charger) end(ctx context.Context, leases []kept) error {
 	if len(leases) == 0 {
 		return nil
 	}
@@ -131,7 +131,7 @@ func (t *Till) end(ctx context.Context, leases []kept) error {
 }
 
 // giveAllBack closes every lease that no call holds.
-func (t *Till) giveAllBack(ctx context.Context) error {
+func (t *Charger) giveAllBack(ctx context.Context) error {
 	now := t.now()
 	var finished []kept
 	t.accounts.Range(func(_, v any) bool {

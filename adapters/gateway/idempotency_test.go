@@ -70,7 +70,7 @@ func TestARetryGetsTheFirstAnswerWithoutACharge(t *testing.T) {
 		if first.StatusCode != 201 || first.Header.Get("Idempotent-Replayed") != "" || first.Header.Get("X-Callora-Charge") != "0.0100000" {
 			t.Fatalf("%d %v", first.StatusCode, first.Header)
 		}
-		eventually(t, "it is charged", func() bool { return len(h.till.charged()) == i+1 })
+		eventually(t, "it is charged", func() bool { return len(h.charger.charged()) == i+1 })
 		for range 2 {
 			again := h.once(key, "POST", "/cheap"+query, "body")
 			again.wantReplayOf(t, first)
@@ -159,11 +159,11 @@ func TestACallThatWasNotChargedGivesItsKeyUp(t *testing.T) {
 		t.Fatal(got.StatusCode)
 	}
 	status = 200
-	h.till.set(func(f *fakeTill) { f.short = true })
+	h.charger.set(func(f *fakeCharger) { f.short = true })
 	h.once("k", "GET", "/cheap", "").want(t, 402, "PAYMENT_REQUIRED")
-	h.till.set(func(f *fakeTill) { f.short, f.refuse = false, errAway })
+	h.charger.set(func(f *fakeCharger) { f.short, f.refuse = false, errAway })
 	h.once("k", "GET", "/cheap", "").want(t, 503, "METERING_UNAVAILABLE")
-	h.till.set(func(f *fakeTill) { f.refuse = nil })
+	h.charger.set(func(f *fakeCharger) { f.refuse = nil })
 	if got := h.once("k", "GET", "/cheap", ""); got.StatusCode != 200 || got.Header.Get("Idempotent-Replayed") != "" {
 		t.Errorf("%d %v", got.StatusCode, got.Header)
 	}
@@ -346,11 +346,11 @@ type deadNode struct {
 	event id.ID
 }
 
-func (d deadNode) Claim(ctx context.Context, c ports.OnceClaim) (ports.OnceState, error) {
+func (d deadNode) Claim(ctx context.Context, c ports.IdempotencyClaim) (ports.IdempotencyState, error) {
 	theirs := c
 	theirs.Event, theirs.Hold = d.event, 0
 	if _, err := d.Bank.Claim(ctx, theirs); err != nil {
-		return ports.OnceState{}, err
+		return ports.IdempotencyState{}, err
 	}
 	return d.Bank.Claim(ctx, c)
 }
@@ -358,12 +358,12 @@ func (d deadNode) Claim(ctx context.Context, c ports.OnceClaim) (ports.OnceState
 func TestAClaimOfADeadNodeIsTakenOverUnderItsEvent(t *testing.T) {
 	t.Parallel()
 	dead := newID() // perhaps it had charged: under the same id the journal can tell
-	h := open(t, echo, func(_ *Config, d *Deps) { d.Once = deadNode{d.Once.(*portstest.Bank), dead} })
+	h := open(t, echo, func(_ *Config, d *Deps) { d.Idempotency = deadNode{d.Idempotency.(*portstest.Bank), dead} })
 	if got := h.once("k", "GET", "/cheap", ""); got.StatusCode != 200 || got.Header.Get("X-Request-Id") != dead.String() {
 		t.Errorf("%d as %s, want %s", got.StatusCode, got.Header.Get("X-Request-Id"), dead)
 	}
 	h.wantCharges("0.01")
-	if e := h.till.charged()[0]; e.ID != dead {
+	if e := h.charger.charged()[0]; e.ID != dead {
 		t.Errorf("charged as %s", e.ID)
 	}
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
 )
 
-// striker strikes secrets out of encoded lines, wherever they are: in a message, an error's text, a nested value. It is
+// redactor strikes secrets out of encoded lines, wherever they are: in a message, an error's text, a nested value. It is
 // the second net under guarded, and the one that cannot be forgotten. Whole lines arrive in one Write.
-type striker struct {
+type redactor struct {
 	out     io.Writer
 	secrets [][]byte
 	shapes  []shape
@@ -25,8 +25,8 @@ type shape struct {
 	with []byte
 }
 
-func newStriker(out io.Writer, secrets []string) *striker {
-	s := &striker{out: out, shapes: []shape{
+func newRedactor(out io.Writer, secrets []string) *redactor {
+	s := &redactor{out: out, shapes: []shape{
 		{mark: []byte("eyJ"), re: regexp.MustCompile(`eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]*)?`), with: []byte(struck)},
 		{mark: []byte("earer "), re: regexp.MustCompile(`([Bb]earer )[^\s"\\,]+`), with: []byte("${1}" + struck)},
 		{mark: []byte("://"), re: regexp.MustCompile(`(://[^\s"/:@]*:)[^\s"/@]+@`), with: []byte("${1}" + struck + "@")},
@@ -46,7 +46,7 @@ func newStriker(out io.Writer, secrets []string) *striker {
 	return s
 }
 
-func (s *striker) Write(p []byte) (int, error) {
+func (s *redactor) Write(p []byte) (int, error) {
 	line := p
 	for _, secret := range s.secrets {
 		if bytes.Contains(line, secret) {

@@ -1,0 +1,97 @@
+package main
+
+var ofStores = []guard{
+	{
+		"a vault is locked while a lease is sized", "adapters/postgres/leases.go",
+		"WHERE user_id = $1 AND network = $2\nFOR UPDATE", "WHERE user_id = $1 AND network = $2",
+		stores, contract,
+	},
+	{
+		"a lease is never overdrawn in the database", "db/migrations/00003_charging.sql",
+		"CHECK (used BETWEEN 0 AND granted)", "CHECK (used >= 0)",
+		stores, contract,
+	},
+	{
+		"the fence: a closed lease takes no charge", "adapters/postgres/journal.go",
+		"SELECT id FROM leases WHERE id = ANY ($11::uuid[]) AND state = 'open' ORDER BY id FOR UPDATE",
+		"SELECT id FROM leases WHERE id = ANY ($11::uuid[]) ORDER BY id FOR UPDATE",
+		stores, contract,
+	},
+	{
+		"the fence holds against an expiry at the same moment", "adapters/postgres/journal.go",
+		"SELECT id FROM leases WHERE id = ANY ($11::uuid[]) AND state = 'open' ORDER BY id FOR UPDATE",
+		"SELECT id FROM leases WHERE id = ANY ($11::uuid[]) AND state = 'open'",
+		stores, meeting,
+	},
+	{
+		"a void waits for an expiry at the same moment", "adapters/postgres/journal.go",
+		"SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND state = 'open' ORDER BY id FOR UPDATE",
+		"SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND state = 'open'",
+		stores, meeting,
+	},
+	{
+		"money given back waits for an expiry at the same moment", "adapters/postgres/leases.go",
+		"SELECT id FROM leases WHERE id = ANY ($2) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE",
+		"SELECT id FROM leases WHERE id = ANY ($2) AND node_id = $1 AND state = 'open'",
+		stores, meeting,
+	},
+	{
+		"a lease ends once", "adapters/postgres/leases.go",
+		"`SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE`)",
+		"`SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND node_id = $1 AND state = 'open'`)",
+		stores, meeting,
+	},
+	{
+		"only new events move money", "adapters/postgres/journal.go",
+		"FROM (SELECT lease_id, sum(amount)::bigint AS amount FROM written WHERE lease_id IS NOT NULL GROUP BY lease_id) s\n    WHERE l.id = s.lease_id\n)\nSELECT count(*) FROM written",
+		"FROM (SELECT lease_id, sum(amount)::bigint AS amount FROM new WHERE lease_id IS NOT NULL GROUP BY lease_id) s\n    WHERE l.id = s.lease_id\n)\nSELECT count(*) FROM written",
+		stores, contract,
+	},
+	{
+		"an event is stored once", "db/migrations/00003_charging.sql",
+		"    PRIMARY KEY (id)\n) PARTITION", "    CHECK (id IS NOT NULL)\n) PARTITION",
+		stores, contract,
+	},
+	{
+		"no more is given back than is unused", "adapters/postgres/leases.go",
+		" AND l.granted - p.amount >= l.used", "",
+		stores, contract,
+	},
+	{
+		"only its node ends a lease", "adapters/postgres/leases.go",
+		"`SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE`)",
+		"`SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND $1::uuid IS NOT NULL AND state = 'open' ORDER BY id FOR UPDATE`)",
+		stores, contract,
+	},
+	{
+		"only events of open leases are voided", "adapters/postgres/journal.go",
+		"AND (u.lease_id IS NULL OR u.lease_id IN (SELECT id FROM open))\n    RETURNING", "RETURNING",
+		stores, contract,
+	},
+	{
+		"an Idempotency-Key taken over keeps its event", "adapters/postgres/idempotency.go",
+		"event_id = CASE WHEN i.expires_at <= clock_timestamp() THEN excluded.event_id ELSE i.event_id END",
+		"event_id = excluded.event_id",
+		stores, contract,
+	},
+	{
+		"a claim that was taken over cannot be given up by its first holder", "adapters/postgres/idempotency.go",
+		"AND claim = $3 AND state = 'running'", "AND $3::uuid IS NOT NULL AND state = 'running'",
+		stores, contract,
+	},
+	{
+		"free retries end", "adapters/postgres/idempotency.go",
+		"AND free_retries < $4", "AND $4::int > 0",
+		stores, contract,
+	},
+	{
+		"two nodes do not book the same calls", "adapters/postgres/revenue.go",
+		"ORDER BY closed_at LIMIT $1 FOR UPDATE SKIP LOCKED", "ORDER BY closed_at LIMIT $1",
+		stores, "TestALeaseThatANodeIndexesIsLeftToIt",
+	},
+	{
+		"revenue waits for the end of the lease", "adapters/postgres/revenue.go",
+		"WHERE state = 'closed' AND indexed_at IS NULL\n", "WHERE indexed_at IS NULL\n",
+		stores, contract,
+	},
+}

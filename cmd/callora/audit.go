@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
+	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
@@ -20,7 +21,7 @@ prints both sides of each. Needs DATABASE_URL (or the DB_* fields). Exit code 0:
 			if err := noArguments(args); err != nil {
 				return err
 			}
-			cfg, err := LoadConfig(databaseOnly)
+			cfg, err := config.Load(config.DatabaseOnly)
 			if err != nil {
 				return err
 			}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"net"
 	"net/url"
 	"os"
@@ -12,12 +11,12 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/CalloraOrg/callora-backend/adapters/system"
+	"github.com/CalloraOrg/callora-backend/cmd/callora/demo"
 	"github.com/CalloraOrg/callora-backend/domain/money"
 )
 
 // paidCall makes the demo's paid call and checks what it says it cost.
-func paidCall(t *testing.T, r demoReport) {
+func paidCall(t *testing.T, r demo.Report) {
 	t.Helper()
 	res, body := get(t, r.Gateway+"/v1/call/"+r.APISlug+r.PaidPath, "X-Api-Key", r.APIKey)
 	if res.StatusCode != 200 || res.Header.Get("X-Callora-Charge") != r.PriceUSDC || !strings.Contains(body, "temperature_c") {
@@ -25,7 +24,7 @@ func paidCall(t *testing.T, r demoReport) {
 	}
 }
 
-func balance(t *testing.T, r demoReport) money.Amount {
+func balance(t *testing.T, r demo.Report) money.Amount {
 	t.Helper()
 	res, body := get(t, r.API+"/api/vault/balance", "Authorization", "Bearer "+r.ConsumerToken)
 	if res.StatusCode != 200 {
@@ -83,7 +82,7 @@ func TestTheDemoServesAPaidCallAndStopsCleanly(t *testing.T) {
 }
 
 // noSecrets looks for every secret of a demo, and for what is made of them.
-func noSecrets(t *testing.T, log string, r demoReport) {
+func noSecrets(t *testing.T, log string, r demo.Report) {
 	t.Helper()
 	if !strings.Contains(log, `"requestId"`) {
 		t.Errorf("the log has no line of a request:\n%s", log)
@@ -190,7 +189,7 @@ func TestAKilledDemoLeavesNothingThatHindersTheNext(t *testing.T) {
 		t.Errorf("the balance is %s after a clean restart", got)
 	}
 	third.finish(t)
-	if info, err := os.Stat(filepath.Join(data, stateFile)); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(filepath.Join(data, "demo.json")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file with the keys: %v, %v", info.Mode(), err)
 	}
 }
@@ -206,42 +205,5 @@ func TestADemoOnATakenPortSaysSoAndCleansUp(t *testing.T) {
 	p := launch(t, nil, "demo", "--json", "--port", port)
 	if code := p.exit(t); code != 1 || !strings.Contains(p.stderr.text(), "cannot listen on port "+port) || p.stdout.text() != "" {
 		t.Errorf("code %d, %s", code, p.stderr.text())
-	}
-}
-
-func TestDemoStateSurvivesAndDamageIsNamed(t *testing.T) {
-	dir := t.TempDir()
-	made, err := loadDemoState(dir, system.NewID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := loadDemoState(dir, system.NewID)
-	if err != nil || again != made {
-		t.Errorf("got %v", err)
-	}
-	for _, text := range []string{"{", "{}", `{"api_key":"short"}`} {
-		if err := os.WriteFile(filepath.Join(dir, stateFile), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := loadDemoState(dir, system.NewID); err == nil || !strings.Contains(err.Error(), "remove it") {
-			t.Errorf("%s: got %v", text, err)
-		}
-	}
-}
-
-func TestTheReportIsOneLineWithAllThatAScriptNeeds(t *testing.T) {
-	var out strings.Builder
-	if err := (demoReport{API: "http://x"}).printJSON(&out); err != nil || strings.Count(out.String(), "\n") != 1 {
-		t.Fatalf("%q, %v", out.String(), err)
-	}
-	var fields map[string]any
-	if err := json.Unmarshal([]byte(out.String()), &fields); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"api", "gateway", "api_key", "api_slug", "paid_path", "price_usdc", "consumer_token", "developer_token",
-		"admin_key", "database_url", "upstream"} {
-		if _, ok := fields[name]; !ok {
-			t.Errorf("%s is missing", name)
-		}
 	}
 }

@@ -12,11 +12,12 @@ import (
 
 	"github.com/CalloraOrg/callora-backend/adapters/stellarprobe"
 	"github.com/CalloraOrg/callora-backend/app/health"
+	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 )
 
 // healthChecks are what GET /api/health asks. Without the database nothing works; the chain's services are watched only
 // when they are configured. Half of a time-out is slow: a threshold at the time-out itself could never be seen.
-func healthChecks(cfg *Config, handle *sqlx.DB) []health.Check {
+func healthChecks(cfg *config.Config, handle *sqlx.DB) []health.Check {
 	checks := []health.Check{check("database", cfg.Rest.HealthDB.D(), func(ctx context.Context) error {
 		return handle.PingContext(ctx)
 	})}

@@ -10,6 +10,8 @@ import (
 
 	"go.uber.org/fx"
 	"go.uber.org/zap"
+
+	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 )
 
 func TestTheGatewayGetsItsPathsUntouchedAndRestTheOthers(t *testing.T) {
@@ -67,7 +69,11 @@ func TestAShutdownKeepsTimeForTheWriter(t *testing.T) {
 }
 
 func TestTheWiringIsComplete(t *testing.T) {
-	if err := fx.ValidateApp(options(parse(t), zap.NewNop(), nil)); err != nil {
+	cfg, err := config.Parse(servingOn("postgres://me@db/callora"), config.Serving)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fx.ValidateApp(options(cfg, zap.NewNop(), nil)); err != nil {
 		t.Error(err)
 	}
 }

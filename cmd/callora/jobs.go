@@ -9,6 +9,7 @@ import (
 	"github.com/CalloraOrg/callora-backend/adapters/gateway"
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
 	"github.com/CalloraOrg/callora-backend/adapters/worker"
+	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 )
 
 // How much one pass does at most, and how long it may take.
@@ -20,7 +21,7 @@ const (
 )
 
 // newJobs returns the periodic jobs of a node. Each is bounded, safe to repeat, and safe to run on several nodes at once.
-func newJobs(cfg *Config, handle *sqlx.DB, leases *postgres.Leases, revenue *postgres.Revenue, once *postgres.Idempotency,
+func newJobs(cfg *config.Config, handle *sqlx.DB, leases *postgres.Leases, revenue *postgres.Revenue, once *postgres.Idempotency,
 	feed *postgres.ChangeFeed, g *gateway.Gateway) []worker.Job {
 	p := cfg.Jobs
 	return []worker.Job{

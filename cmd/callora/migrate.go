@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 	"github.com/CalloraOrg/callora-backend/db"
 )
 
@@ -40,7 +41,7 @@ Needs DATABASE_URL (or the DB_* fields). Safe to run from several machines at on
 			if !known {
 				return usageError(fmt.Sprintf("does not know %q; it needs one of up, down, status, version", args[0]))
 			}
-			cfg, err := LoadConfig(databaseOnly)
+			cfg, err := config.Load(config.DatabaseOnly)
 			if err != nil {
 				return err
 			}

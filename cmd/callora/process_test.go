@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/CalloraOrg/callora-backend/cmd/callora/demo"
 )
 
 // patience bounds every wait of these tests; nothing takes that long unless it hangs.
@@ -149,9 +151,9 @@ func (p *process) listening(t *testing.T) string {
 }
 
 // report waits for a demo's line of JSON.
-func (p *process) report(t *testing.T) demoReport {
+func (p *process) report(t *testing.T) demo.Report {
 	t.Helper()
-	var r demoReport
+	var r demo.Report
 	if err := json.Unmarshal([]byte(p.stdout.await(t, "{")), &r); err != nil {
 		t.Fatal(err)
 	}

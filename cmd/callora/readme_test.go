@@ -6,6 +6,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/CalloraOrg/callora-backend/cmd/callora/demo"
+	"github.com/CalloraOrg/callora-backend/cmd/callora/seed"
 )
 
 // Every command the documents show exists, with the flags they show. (That the demo works is shown by its own tests.)
@@ -34,9 +37,9 @@ func TestTheDocumentsShowCommandsThatExist(t *testing.T) {
 
 func TestTheReadmeShowsTheLinesTheDemoPrints(t *testing.T) {
 	readme := read(t, "../../README.md")
-	lines := demoReport{
-		API: "http://127.0.0.1:3000", Gateway: "http://127.0.0.1:3000", APISlug: paidSlug, PaidPath: paidPath, APIKey: "ck_live_…", ConsumerToken: "…",
-	}.curls()
+	lines := demo.Report{
+		API: "http://127.0.0.1:3000", Gateway: "http://127.0.0.1:3000", APISlug: seed.PaidSlug, PaidPath: seed.PaidPath, APIKey: "ck_live_…", ConsumerToken: "…",
+	}.Curls()
 	for _, line := range lines {
 		if line = strings.Replace(line, ` -w '\n'`, "", 1); !strings.Contains(readme, "`"+line+"`") {
 			t.Errorf("the README does not show: %s", line)
@@ -56,4 +59,13 @@ func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
 			}
 		}
 	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

@@ -5,11 +5,13 @@ import (
 	"crypto/rand"
 	"flag"
 	"fmt"
+	"slices"
 
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
 	"github.com/CalloraOrg/callora-backend/adapters/system"
+	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
+	"github.com/CalloraOrg/callora-backend/cmd/callora/seed"
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
-	"github.com/CalloraOrg/callora-backend/domain/id"
 )
 
 func seedCommand() *command {
@@ -30,23 +32,23 @@ stays, the APIs move to --upstream.`,
 			if err := noArguments(args); err != nil {
 				return err
 			}
-			var u WebURL
+			var u config.WebURL
 			if err := u.UnmarshalText([]byte(upstream)); err != nil {
 				return usageError("--upstream " + err.Error())
 			}
-			cfg, err := LoadConfig(databaseOnly)
+			cfg, err := config.Load(config.DatabaseOnly)
 			if err != nil {
 				return err
 			}
 			if cfg.Production() && !force {
 				return fmt.Errorf("APP_ENV is production: demo data does not belong there (--force writes it all the same)")
 			}
-			return seed(ctx, c, cfg, upstream)
+			return plant(ctx, c, cfg, upstream)
 		},
 	}
 }
 
-func seed(ctx context.Context, c console, cfg *Config, upstream string) error {
+func plant(ctx context.Context, c console, cfg *config.Config, upstream string) error {
 	handle, err := openDatabase(ctx, cfg)
 	if err != nil {
 		return err
@@ -56,26 +58,17 @@ func seed(ctx context.Context, c console, cfg *Config, upstream string) error {
 	if err != nil {
 		return err
 	}
-	s := market(upstream, cfg.Stellar.Network)
-	s.Keys = []apikey.Key{marketKey(seedKey, plain, system.Now())}
+	s := seed.Marketplace(upstream, cfg.Stellar.Network)
+	s.Keys = []apikey.Key{seed.Key(seed.KeyID, plain, system.Now())}
 	fresh, err := postgres.Plant(ctx, handle, s)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "The marketplace is there: %d APIs, %d developers, one consumer (%s).\n", len(s.APIs), len(s.Developers), seedConsumer)
-	if !hasKey(fresh, seedKey) {
+	fmt.Fprintf(c.out, "The marketplace is there: %d APIs, %d developers, one consumer (%s).\n", len(s.APIs), len(s.Developers), seed.Consumer)
+	if !slices.Contains(fresh, seed.KeyID) {
 		fmt.Fprintln(c.out, "Its API key was printed when it was made and cannot be shown again.")
 		return nil
 	}
-	fmt.Fprintf(c.out, "Its API key for %q, shown only now:\n%s\n", paidSlug, plain)
+	fmt.Fprintf(c.out, "Its API key for %q, shown only now:\n%s\n", seed.PaidSlug, plain)
 	return nil
-}
-
-func hasKey(keys []id.ID, key id.ID) bool {
-	for _, k := range keys {
-		if k == key {
-			return true
-		}
-	}
-	return false
 }

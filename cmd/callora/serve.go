@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/CalloraOrg/callora-backend/adapters/logging"
+	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 )
 
 func serveCommand() *command {
@@ -39,7 +40,7 @@ code 0. A second signal ends the process at once; its leases then expire and not
 			if check {
 				return checkHealth(ctx)
 			}
-			cfg, err := LoadConfig(serving)
+			cfg, err := config.Load(config.Serving)
 			if err != nil {
 				return err
 			}
@@ -49,33 +50,49 @@ code 0. A second signal ends the process at once; its leases then expire and not
 	}
 }
 
-func serve(ctx context.Context, c console, cfg *Config) error {
+func serve(ctx context.Context, c console, cfg *config.Config) error {
 	tuneMemory()
 	log, flush, err := logging.New(logging.Config{Level: cfg.LogLevel, Out: c.err, Secrets: cfg.Secrets()})
 	if err != nil {
 		return err
 	}
 	defer flush() //nolint:errcheck // stderr is gone; nobody is left to be told
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal(ctx)
 	defer stop()
 	n, err := startNode(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
-	log.Info("listening", zap.String("addr", n.addr()), zap.String("env", cfg.Env), zap.String("metering", string(cfg.Metering.Mode)))
+	log.Info("listening", zap.String("addr", n.Addr()), zap.String("env", cfg.Env), zap.String("metering", string(cfg.Metering.Mode)))
 	_ = log.Sync() // whoever waits for this line should not wait for the buffer
 	select {
 	case <-ctx.Done():
-	case <-n.failed():
+	case <-n.Failed():
 		err = fmt.Errorf("the HTTP server stopped by itself")
 	}
-	stop() // from here on a signal ends the process at once
 	log.Info("shutting down")
-	if stopErr := n.stop(cfg.ShutdownFor.D()); stopErr != nil {
+	if stopErr := n.Stop(); stopErr != nil {
 		return stopErr
 	}
 	log.Info("stopped")
 	return err
+}
+
+// untilSignal is ctx until the process is asked to end. Whoever hears of that can rely on it that a second signal ends the
+// process at once.
+func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-asked:
+		case <-ctx.Done():
+		}
+		signal.Stop(asked)
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 // gcPercent is what serve runs with when the environment says nothing: a gateway's live heap is small and its garbage is

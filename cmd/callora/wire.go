@@ -15,6 +15,7 @@ import (
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
 	"github.com/CalloraOrg/callora-backend/adapters/system"
 	"github.com/CalloraOrg/callora-backend/adapters/worker"
+	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
@@ -27,7 +28,7 @@ type node struct {
 const startTimeout = time.Minute
 
 // startNode returns when the node serves.
-func startNode(ctx context.Context, cfg *Config, log *zap.Logger) (*node, error) {
+func startNode(ctx context.Context, cfg *config.Config, log *zap.Logger) (*node, error) {
 	handle, err := openDatabase(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -50,13 +51,16 @@ func startNode(ctx context.Context, cfg *Config, log *zap.Logger) (*node, error)
 	return n, nil
 }
 
-func (n *node) addr() string            { return n.server.addr.String() }
-func (n *node) failed() <-chan struct{} { return n.server.done }
+// Addr is where the node listens.
+func (n *node) Addr() string { return n.server.addr.String() }
 
-// stop ends the node in the opposite order of its start: no new connections, calls drain, passes finish, charges are
-// stored and leases given back, the pool closes. All within the time given.
-func (n *node) stop(within time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+// Failed is closed when the node accepts no more connections.
+func (n *node) Failed() <-chan struct{} { return n.server.done }
+
+// Stop ends the node in the opposite order of its start: no new connections, calls drain, passes finish, charges are
+// stored and leases given back, the pool closes. All within SHUTDOWN_TIMEOUT_MS.
+func (n *node) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), n.app.StopTimeout())
 	defer cancel()
 	if err := n.app.Stop(ctx); err != nil {
 		return fmt.Errorf("shutdown: %w", err)
@@ -66,7 +70,7 @@ func (n *node) stop(within time.Duration) error {
 
 // options is the whole wiring. Constructors are plain Go; only this file and its neighbours know fx. fx stops hooks in
 // the opposite order of their start, and a part starts after those it needs.
-func options(cfg *Config, log *zap.Logger, handle *sqlx.DB) fx.Option {
+func options(cfg *config.Config, log *zap.Logger, handle *sqlx.DB) fx.Option {
 	return fx.Options(
 		fx.WithLogger(func() fxevent.Logger { return fxevent.NopLogger }),
 		fx.StartTimeout(startTimeout), fx.StopTimeout(cfg.ShutdownFor.D()),
@@ -99,8 +103,8 @@ type moneyPool struct{ *sqlx.DB }
 // moreForMoney is what charging needs besides a connection for each writer: grants, renewals, the expiry pass.
 const moreForMoney = 4
 
-func openMoneyPool(lc fx.Lifecycle, cfg *Config) (moneyPool, error) {
-	c := databaseConfig(cfg)
+func openMoneyPool(lc fx.Lifecycle, cfg *config.Config) (moneyPool, error) {
+	c := cfg.Database.Postgres()
 	c.MaxOpen, c.ApplicationName = cfg.Metering.Shards+moreForMoney, "callora-charging"
 	c.Settings = map[string]string{"plan_cache_mode": "force_generic_plan"} // one plan fits every batch; making it anew costs 10%
 	handle, err := postgres.Open(context.Background(), c)
@@ -111,8 +115,8 @@ func openMoneyPool(lc fx.Lifecycle, cfg *Config) (moneyPool, error) {
 	return moneyPool{handle}, nil
 }
 
-func newChangeFeed(cfg *Config, handle *sqlx.DB, log *zap.Logger) (*postgres.ChangeFeed, error) {
-	feed, err := postgres.NewChangeFeed(handle, databaseConfig(cfg))
+func newChangeFeed(cfg *config.Config, handle *sqlx.DB, log *zap.Logger) (*postgres.ChangeFeed, error) {
+	feed, err := postgres.NewChangeFeed(handle, cfg.Database.Postgres())
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/CalloraOrg/callora-backend/adapters/metrics"
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
 	"github.com/CalloraOrg/callora-backend/app/charging"
+	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
@@ -23,7 +24,7 @@ const (
 
 var chargingModule = fx.Module("charging", fx.Provide(metrics.NewCharging, newCharger, newJobs))
 
-func newCharger(lc fx.Lifecycle, cfg *Config, log *zap.Logger, m *metrics.Metrics, watch *metrics.Charging,
+func newCharger(lc fx.Lifecycle, cfg *config.Config, log *zap.Logger, m *metrics.Metrics, watch *metrics.Charging,
 	leases *postgres.Leases, journal *postgres.Journal, now ports.Clock, newID ports.NewID) *charging.Charger {
 	c := cfg.Metering
 	charger := charging.New(charging.Config{

@@ -13,6 +13,7 @@ import (
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
 	"github.com/CalloraOrg/callora-backend/adapters/ratelimit"
 	"github.com/CalloraOrg/callora-backend/app/charging"
+	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
@@ -24,7 +25,7 @@ func newLimiter(now ports.Clock) ports.Limiter { return ratelimit.New(now) }
 type gatewayNeeds struct {
 	fx.In
 
-	Config      *Config
+	Config      *config.Config
 	Log         *zap.Logger
 	Metrics     *metrics.Metrics
 	Charger     *charging.Charger

@@ -18,11 +18,9 @@ import (
 	"github.com/CalloraOrg/callora-backend/app/catalog"
 	"github.com/CalloraOrg/callora-backend/app/health"
 	"github.com/CalloraOrg/callora-backend/app/metering"
+	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
-
-// referencePath is where a running server shows the contract of /api.
-const referencePath = "/api/openapi.yaml"
 
 var restModule = fx.Module("rest", fx.Provide(newUseCases, newREST))
 
@@ -30,7 +28,7 @@ var restModule = fx.Module("rest", fx.Provide(newUseCases, newREST))
 type useCaseNeeds struct {
 	fx.In
 
-	Config   *Config
+	Config   *config.Config
 	Handle   *sqlx.DB
 	Keys     *postgres.Keys
 	Catalog  *postgres.Catalog
@@ -62,7 +60,7 @@ func newUseCases(n useCaseNeeds) (api.UseCases, error) {
 // restHandler keeps the REST API's handler apart from others in the wiring.
 type restHandler http.Handler
 
-func newREST(cfg *Config, uses api.UseCases, log *zap.Logger, m *metrics.Metrics, limiter ports.Limiter, now ports.Clock, newID ports.NewID) (restHandler, error) {
+func newREST(cfg *config.Config, uses api.UseCases, log *zap.Logger, m *metrics.Metrics, limiter ports.Limiter, now ports.Clock, newID ports.NewID) (restHandler, error) {
 	return api.New(api.Config{
 		Production: cfg.Production(), Version: cfg.Version, JWTSecret: []byte(cfg.JWTSecret), MetricsKey: string(cfg.MetricsKey),
 		BodyLimit: int64(cfg.Rest.RequestLimit), RateLimit: cfg.Rest.RateMax, RateWindow: cfg.Rest.RateWindow.D(),
@@ -70,12 +68,12 @@ func newREST(cfg *Config, uses api.UseCases, log *zap.Logger, m *metrics.Metrics
 	}, uses, api.Deps{Log: log, Now: now, NewID: newID, Limiter: limiter, Metrics: m.Handler(), Observe: m.Observe})
 }
 
-func corsOf(cfg *Config) api.CORS {
+func corsOf(cfg *config.Config) api.CORS {
 	return api.CORS{Origins: cfg.Origins, Development: cfg.Env == "development", Production: cfg.Production()}
 }
 
 // newServer is the front door, started last and stopped first.
-func newServer(lc fx.Lifecycle, cfg *Config, log *zap.Logger, rest restHandler, g *gateway.Gateway, calls *inFlight) (*server, error) {
+func newServer(lc fx.Lifecycle, cfg *config.Config, log *zap.Logger, rest restHandler, g *gateway.Gateway, calls *inFlight) (*server, error) {
 	s, err := makeServer(dispatch(rest, forBrowsers(corsOf(cfg), g), calls), log)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"crypto/rand"
@@ -14,9 +14,9 @@ import (
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
-// demoState is what a demo must remember to print working lines again. It is kept beside the data, readable by the owner
+// state is what a demo must remember to print working lines again. It is kept beside the data, readable by the owner
 // only: a database knows keys by their hash alone.
-type demoState struct {
+type state struct {
 	JWTSecret  string `json:"jwt_secret"`
 	AdminKey   string `json:"admin_key"`
 	MetricsKey string `json:"metrics_key"`
@@ -26,9 +26,9 @@ type demoState struct {
 
 const stateFile = "demo.json"
 
-// loadDemoState reads the folder's state, or makes one.
-func loadDemoState(dir string, newID ports.NewID) (demoState, error) {
-	var s demoState
+// loadState reads the folder's state, or makes one.
+func loadState(dir string, newID ports.NewID) (state, error) {
+	var s state
 	path := filepath.Join(dir, stateFile)
 	text, err := os.ReadFile(path)
 	switch {

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -12,16 +12,16 @@ import (
 	"github.com/caarlos0/env/v11"
 )
 
-// ConfigError is every mistake of the environment, each in words for the person who has to mend it.
-type ConfigError []string
+// Error is every mistake of the environment, each in words for the person who has to mend it.
+type Error []string
 
 // Error gives one mistake per line.
-func (e ConfigError) Error() string {
+func (e Error) Error() string {
 	return "the configuration is wrong:\n  - " + strings.Join(e, "\n  - ") + "\nSee .env.example for every variable."
 }
 
 // and adds mistakes of variables that e does not name yet: what could not be read cannot be judged.
-func (e ConfigError) and(more ConfigError) ConfigError {
+func (e Error) and(more Error) Error {
 	variable := func(mistake string) string { name, _, _ := strings.Cut(mistake, " "); return name }
 	for _, m := range more {
 		if !slices.ContainsFunc(e, func(have string) bool { return variable(have) == variable(m) }) {
@@ -31,28 +31,28 @@ func (e ConfigError) and(more ConfigError) ConfigError {
 	return e
 }
 
-// purpose is what a command wants the configuration for.
-type purpose bool
+// Purpose is what a command wants the configuration for.
+type Purpose bool
 
 // Commands that serve need the secrets; those that only work on the database do not.
 const (
-	serving      purpose = true
-	databaseOnly purpose = false
+	Serving      Purpose = true
+	DatabaseOnly Purpose = false
 )
 
-// LoadConfig reads and checks the environment, with the file .env of the working folder under it.
-func LoadConfig(p purpose) (*Config, error) {
+// Load reads and checks the environment, with the file .env of the working folder under it.
+func Load(p Purpose) (*Config, error) {
 	environ, err := readDotenv(".env")
 	if err != nil {
 		return nil, err
 	}
 	maps.Copy(environ, env.ToMap(os.Environ()))
-	return ParseConfig(environ, p)
+	return Parse(environ, p)
 }
 
-// ParseConfig returns the configuration, or a ConfigError with all that is wrong with it. An empty variable counts as
+// Parse returns the configuration, or a Error with all that is wrong with it. An empty variable counts as
 // unset, so that a line left blank in a file means the default.
-func ParseConfig(environ map[string]string, p purpose) (*Config, error) {
+func Parse(environ map[string]string, p Purpose) (*Config, error) {
 	given := make(map[string]string, len(environ))
 	for k, v := range environ {
 		if v = strings.TrimSpace(v); v != "" {
@@ -65,7 +65,7 @@ func ParseConfig(environ map[string]string, p purpose) (*Config, error) {
 		}
 	}
 	var c Config
-	var mistakes ConfigError
+	var mistakes Error
 	if err := env.ParseWithOptions(&c, env.Options{Environment: given}); err != nil {
 		mistakes = inWords(err)
 	}
@@ -80,14 +80,14 @@ func ParseConfig(environ map[string]string, p purpose) (*Config, error) {
 }
 
 // inWords turns the parser's errors, which name fields and types of Go, into sentences about variables.
-func inWords(err error) ConfigError {
+func inWords(err error) Error {
 	var all env.AggregateError
 	if !errors.As(err, &all) {
-		return ConfigError{err.Error()}
+		return Error{err.Error()}
 	}
 	names := map[string]string{}
 	eachVariable(reflect.TypeFor[Config](), func(f reflect.StructField, name string) { names[f.Name] = name })
-	var out ConfigError
+	var out Error
 	for _, e := range all.Errors {
 		var p env.ParseError
 		if !errors.As(e, &p) {

@@ -1,4 +1,5 @@
-package main
+// Package config reads and checks what the environment decides.
+package config
 
 import (
 	"net/netip"
@@ -23,16 +24,16 @@ type Config struct {
 	AdminKey   Secret `env:"ADMIN_API_KEY"`
 	MetricsKey Secret `env:"METRICS_API_KEY"`
 
-	Database DatabaseConfig
-	Rest     RestConfig
-	Gateway  GatewayConfig
-	Metering MeteringConfig
-	Stellar  StellarConfig
-	Jobs     JobsConfig
+	Database Database
+	Rest     Rest
+	Gateway  Gateway
+	Metering Metering
+	Stellar  Stellar
+	Jobs     Jobs
 }
 
-// DatabaseConfig is where PostgreSQL is. URL wins over the single fields.
-type DatabaseConfig struct {
+// Database is where PostgreSQL is. URL wins over the single fields.
+type Database struct {
 	URL            Secret `env:"DATABASE_URL"`
 	DBHost         string `env:"DB_HOST" envDefault:"localhost"`
 	DBPort         int    `env:"DB_PORT" envDefault:"5432"`
@@ -45,8 +46,8 @@ type DatabaseConfig struct {
 	MigrateOnStart bool   `env:"MIGRATE_ON_START" envDefault:"false"`
 }
 
-// RestConfig bounds the REST API.
-type RestConfig struct {
+// Rest bounds the REST API.
+type Rest struct {
 	RequestLimit Size   `env:"REQUEST_BODY_LIMIT" envDefault:"100kb"`
 	RateWindow   Millis `env:"REST_RATE_LIMIT_WINDOW_MS" envDefault:"60000"`
 	RateMax      int    `env:"REST_RATE_LIMIT_MAX_REQUESTS" envDefault:"100"`
@@ -55,8 +56,8 @@ type RestConfig struct {
 	TrustedHops  bool   `env:"TRUST_PROXY_HEADERS" envDefault:"false"`
 }
 
-// GatewayConfig bounds the calls that are forwarded.
-type GatewayConfig struct {
+// Gateway bounds the calls that are forwarded.
+type Gateway struct {
 	RateLimit        int        `env:"GATEWAY_RATE_LIMIT_PER_MINUTE" envDefault:"600"`
 	CallLimit        Size       `env:"GATEWAY_BODY_LIMIT" envDefault:"1mb"`
 	Timeout          Millis     `env:"PROXY_TIMEOUT_MS" envDefault:"30000"`
@@ -68,8 +69,8 @@ type GatewayConfig struct {
 	RetentionSeconds int        `env:"IDEMPOTENCY_RETENTION_WINDOW_SECONDS" envDefault:"86400"`
 }
 
-// MeteringConfig sizes leases and batches.
-type MeteringConfig struct {
+// Metering sizes leases and batches.
+type Metering struct {
 	Mode          charging.Mode `env:"METERING_MODE" envDefault:"durable"`
 	BatchMax      int           `env:"METERING_BATCH_MAX" envDefault:"2000"`
 	BatchWait     Millis        `env:"METERING_BATCH_WAIT_MS" envDefault:"1"`
@@ -83,8 +84,8 @@ type MeteringConfig struct {
 	LeaseMaxAge   Millis        `env:"LEASE_MAX_AGE_MS" envDefault:"60000"`
 }
 
-// StellarConfig names the network, and the services whose health is watched.
-type StellarConfig struct {
+// Stellar names the network, and the services whose health is watched.
+type Stellar struct {
 	Network        vault.Network `env:"STELLAR_NETWORK" envDefault:"testnet"`
 	RPCEnabled     bool          `env:"SOROBAN_RPC_ENABLED" envDefault:"false"`
 	RPCURL         WebURL        `env:"SOROBAN_RPC_URL"`
@@ -94,8 +95,8 @@ type StellarConfig struct {
 	HorizonTimeout Millis        `env:"HORIZON_TIMEOUT" envDefault:"2000"`
 }
 
-// JobsConfig sets how often the periodic passes run.
-type JobsConfig struct {
+// Jobs sets how often the periodic passes run.
+type Jobs struct {
 	RevenueEvery     Millis `env:"REVENUE_LEDGER_INDEXER_INTERVAL_MS" envDefault:"30000"`
 	RevenueBatch     int    `env:"REVENUE_LEDGER_INDEXER_BATCH_SIZE" envDefault:"500"`
 	LeaseExpiryEvery Millis `env:"LEASE_EXPIRY_INTERVAL_MS" envDefault:"1000"`
@@ -125,7 +126,7 @@ func (c *Config) Secrets() []string {
 }
 
 // Ranges are the addresses that may use the legacy gateway; nil: all.
-func (g GatewayConfig) Ranges() []netip.Prefix {
+func (g Gateway) Ranges() []netip.Prefix {
 	if !g.AllowlistEnabled || len(g.AllowedRanges) == 0 {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -34,7 +34,7 @@ func with(pairs ...string) map[string]string {
 
 func parse(t *testing.T, pairs ...string) *Config {
 	t.Helper()
-	c, err := ParseConfig(with(pairs...), serving)
+	c, err := Parse(with(pairs...), Serving)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,8 +59,8 @@ func TestEveryMistakeIsReportedAtOnceWithoutAnyValueOfASecret(t *testing.T) {
 		"UPSTREAM_URL": "ftp://x", "SOROBAN_NETWORK": "moonnet", "HORIZON_ENABLED": "yes please", "SOROBAN_RPC_ENABLED": "true",
 		"METERING_SHARDS": "0", "CORS_ALLOWED_ORIGINS": "example.com", "LEASE_TTL_MS": "5", "REST_RATE_LIMIT_MAX_REQUESTS": "-1",
 	}
-	_, err := ParseConfig(environ, serving)
-	var mistakes ConfigError
+	_, err := Parse(environ, Serving)
+	var mistakes Error
 	if !errors.As(err, &mistakes) {
 		t.Fatalf("got %v", err)
 	}
@@ -96,8 +96,8 @@ func TestEveryMistakeIsReportedAtOnceWithoutAnyValueOfASecret(t *testing.T) {
 }
 
 func TestNothingSetNamesAllThatIsRequired(t *testing.T) {
-	_, err := ParseConfig(map[string]string{"JWT_SECRET": " ", "ADMIN_API_KEY": ""}, serving)
-	var mistakes ConfigError
+	_, err := Parse(map[string]string{"JWT_SECRET": " ", "ADMIN_API_KEY": ""}, Serving)
+	var mistakes Error
 	if !errors.As(err, &mistakes) || len(mistakes) != 4 {
 		t.Fatalf("got %v", err)
 	}
@@ -109,7 +109,7 @@ func TestNothingSetNamesAllThatIsRequired(t *testing.T) {
 }
 
 func TestWorkOnTheDatabaseNeedsNoSecrets(t *testing.T) {
-	if _, err := ParseConfig(map[string]string{"DATABASE_URL": "postgres://me@db/callora"}, databaseOnly); err != nil {
+	if _, err := Parse(map[string]string{"DATABASE_URL": "postgres://me@db/callora"}, DatabaseOnly); err != nil {
 		t.Error(err)
 	}
 }
@@ -117,7 +117,7 @@ func TestWorkOnTheDatabaseNeedsNoSecrets(t *testing.T) {
 func TestTheDatabaseMayBeNamedInParts(t *testing.T) {
 	environ := with("DB_HOST", "db.internal", "DB_PASSWORD", "p@ss/word")
 	delete(environ, "DATABASE_URL")
-	c, err := ParseConfig(environ, serving)
+	c, err := Parse(environ, Serving)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,15 +216,15 @@ func TestEveryVariableIsDocumented(t *testing.T) {
 		fields[f.Name], defaults[name] = true, f.Tag.Get("envDefault")
 	})
 
-	example := read(t, "../../.env.example")
-	listed, err := readDotenv("../../.env.example")
+	example := read(t, "../../../.env.example")
+	listed, err := readDotenv("../../../.env.example")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !maps.Equal(listed, defaults) {
 		t.Errorf(".env.example and Config differ:\n%v\n%v", listed, defaults)
 	}
-	readme := read(t, "../../README.md")
+	readme := read(t, "../../../README.md")
 	for name, value := range defaults {
 		if !strings.Contains(example, ".\n"+name+"=") && !strings.Contains(example, ")\n"+name+"=") && !strings.Contains(example, "32\n"+name+"=") {
 			t.Errorf(".env.example has no sentence above %s", name)

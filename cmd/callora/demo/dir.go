@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"errors"
@@ -15,16 +15,16 @@ const (
 	youngest = time.Minute
 )
 
-// demoDir is the folder a demo has for itself while it runs.
-type demoDir struct {
+// folder is the folder a demo has for itself while it runs.
+type folder struct {
 	path string
 	temp bool
 	lock *os.File
 }
 
-// openDemoDir takes the folder, or a temporary one when path is empty. What killed demos left of theirs is removed.
-func openDemoDir(path string) (*demoDir, error) {
-	d := &demoDir{path: path, temp: path == ""}
+// openFolder takes the folder, or a temporary one when path is empty. What killed demos left of theirs is removed.
+func openFolder(path string) (*folder, error) {
+	d := &folder{path: path, temp: path == ""}
 	if d.temp {
 		sweepTemp()
 		dir, err := os.MkdirTemp("", tempPattern)
@@ -57,7 +57,7 @@ func openDemoDir(path string) (*demoDir, error) {
 	return d, nil
 }
 
-func (d *demoDir) close() error {
+func (d *folder) close() error {
 	if d.temp {
 		if err := os.RemoveAll(d.path); err != nil {
 			return errors.Join(err, d.lock.Close())

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"encoding/json"
@@ -7,8 +7,11 @@ import (
 	"strings"
 )
 
-// demoReport is what a demo tells when it is ready; with --json it is the one line on stdout.
-type demoReport struct {
+// referencePath is where a running server shows the contract of /api.
+const referencePath = "/api/openapi.yaml"
+
+// Report is what a demo tells when it is ready; with --json it is the one line on stdout.
+type Report struct {
 	API            string `json:"api"`     // origin of the REST API
 	Gateway        string `json:"gateway"` // origin of the gateway: calls go to {gateway}/v1/call/{api_slug}{paid_path}
 	APIKey         string `json:"api_key"`
@@ -24,10 +27,10 @@ type demoReport struct {
 	Data           string `json:"data"`
 }
 
-func (r demoReport) printJSON(w io.Writer) error { return json.NewEncoder(w).Encode(r) }
+func (r Report) printJSON(w io.Writer) error { return json.NewEncoder(w).Encode(r) }
 
-// curls are the three lines to paste: the market, a paid call, what is left and what it was spent on.
-func (r demoReport) curls() [3]string {
+// Curls are the three lines to paste: the market, a paid call, what is left and what it was spent on.
+func (r Report) Curls() [3]string {
 	return [3]string{
 		fmt.Sprintf("curl -s '%s/api/apis'", r.API),
 		fmt.Sprintf("curl -si '%s/v1/call/%s%s?city=Quito' -H 'X-Api-Key: %s'", r.Gateway, r.APISlug, r.PaidPath, r.APIKey),
@@ -35,8 +38,8 @@ func (r demoReport) curls() [3]string {
 	}
 }
 
-func (r demoReport) print(w io.Writer) error {
-	lines := r.curls()
+func (r Report) print(w io.Writer) error {
+	lines := r.Curls()
 	_, err := fmt.Fprintf(w, `
   Callora is running, with a small marketplace in it.
 

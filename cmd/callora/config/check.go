@@ -1,12 +1,9 @@
-package main
+package config
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/CalloraOrg/callora-backend/adapters/gateway"
 	"github.com/CalloraOrg/callora-backend/adapters/logging"
@@ -22,8 +19,8 @@ const (
 )
 
 // check returns what is wrong with values that are well formed each by itself.
-func (c *Config) check(given map[string]string, p purpose) ConfigError {
-	var wrong ConfigError
+func (c *Config) check(given map[string]string, p Purpose) Error {
+	var wrong Error
 	fail := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 
 	if !slices.Contains([]string{"development", "production", "test"}, c.Env) {
@@ -51,7 +48,7 @@ func (c *Config) check(given map[string]string, p purpose) ConfigError {
 		fail("UPSTREAM_HOST_ALLOWLIST must be hosts separated by commas, such as api.internal,api.internal:8080,10.0.0.7,10.0.0.0/8")
 	}
 	c.checkOrigins(fail)
-	if p == serving {
+	if p == Serving {
 		c.checkSecrets(fail)
 	}
 	c.Database.check(given, fail)
@@ -132,53 +129,4 @@ func (c *Config) checkNumbers(fail func(string, ...any)) {
 			fail("%s must be %d milliseconds or more", t.name, t.least)
 		}
 	}
-}
-
-func (d DatabaseConfig) check(given map[string]string, fail func(string, ...any)) {
-	if given["DATABASE_URL"] == "" {
-		any := false
-		for _, name := range []string{"DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME"} {
-			any = any || given[name] != ""
-		}
-		if !any {
-			fail("DATABASE_URL is missing: set it, e.g. postgres://user:password@localhost:5432/callora, or set DB_HOST, DB_PORT, " +
-				"DB_USER, DB_PASSWORD and DB_NAME")
-		}
-		if d.DBPort < 1 || d.DBPort > 65535 {
-			fail("DB_PORT must be between 1 and 65535")
-		}
-		return
-	}
-	u, err := url.Parse(string(d.URL))
-	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") || strings.Trim(u.Path, "/") == "" {
-		fail("DATABASE_URL must look like postgres://user:password@host:5432/database")
-	}
-}
-
-// prismaOnly are parameters that other tools put into the URL and that PostgreSQL would refuse.
-var prismaOnly = []string{"connection_limit", "pool_timeout", "pgbouncer", "statement_cache_size", "socket_timeout", "sslaccept"}
-
-// connectionURL is the URL for the driver. Prisma's ?schema= becomes the search path it means.
-func (d DatabaseConfig) connectionURL() string {
-	if d.URL == "" {
-		u := url.URL{
-			Scheme: "postgres", User: url.UserPassword(d.User, string(d.Password)),
-			Host: net.JoinHostPort(d.DBHost, strconv.Itoa(d.DBPort)), Path: "/" + d.Name,
-		}
-		return u.String()
-	}
-	u, err := url.Parse(string(d.URL))
-	if err != nil {
-		return string(d.URL) // check has refused it
-	}
-	q := u.Query()
-	if schema := q.Get("schema"); schema != "" {
-		q.Del("schema")
-		q.Set("search_path", schema)
-	}
-	for _, name := range prismaOnly {
-		q.Del(name)
-	}
-	u.RawQuery = q.Encode()
-	return u.String()
 }

@@ -30,10 +30,13 @@ var law = map[string]struct {
 	"ports":    {may: []string{"domain"}},
 	"app":      {may: []string{"domain", "ports"}},
 	"adapters": {may: []string{"domain", "ports"}, thirdParty: true},
-	"api":      {may: []string{"app", "domain", "api", "ports"}, thirdParty: true},
+	"api":      {may: []string{"app", "domain", "api", "ports", "adapters/httpkit"}, thirdParty: true},
 	"db":       {may: []string{"db"}, thirdParty: true},
 	"cmd":      {may: []string{"domain", "ports", "app", "adapters", "api", "db"}, thirdParty: true},
 }
+
+// sharedAdapters are what other adapters may import; they themselves import no other.
+var sharedAdapters = []string{"adapters/egress", "adapters/httpkit"}
 
 // testsMay is what tests and their support may import on top: the ground they stand on, and what needs no double.
 var testsMay = []string{"db", "ports", "domain", "adapters/pgserver", "adapters/system", "adapters/ratelimit"}
@@ -165,6 +168,9 @@ func (f file) forbids(p string, may []string, thirdParty bool) string {
 			return ""
 		}
 	}
+	if f.top == "adapters" && slices.Contains(sharedAdapters, inside) && !slices.Contains(sharedAdapters, f.unit()) {
+		return ""
+	}
 	if free && slices.ContainsFunc(testsMay, func(m string) bool { return within(inside, m) }) && f.top != "domain" {
 		return ""
 	}
@@ -256,6 +262,10 @@ func TestTheLawFindsViolations(t *testing.T) {
 		{"domain/usage", module + "domain/money", false, false},
 		{"adapters/gateway", module + "adapters/postgres", false, true},
 		{"adapters/gateway", module + "app/charging", false, true},
+		{"adapters/gateway", module + "adapters/httpkit", false, false},
+		{"adapters/httpkit", module + "adapters/egress", false, true},
+		{"api", module + "adapters/httpkit", false, false},
+		{"api", module + "adapters/egress", false, true},
 		{"adapters/gateway", "go.uber.org/fx", false, true},
 		{"adapters/postgres", module + "db/dbtest", true, false},
 		{"adapters/postgres", module + "db/dbtest", false, true},

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	backend "github.com/CalloraOrg/callora-backend"
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/api/gen"
 	"github.com/CalloraOrg/callora-backend/app/access"
 	"github.com/CalloraOrg/callora-backend/app/billing"
@@ -30,7 +31,7 @@ type Config struct {
 	Timeout    time.Duration // of a request's work; 0: 30 s
 	RateLimit  int           // requests of one user per RateWindow; 0: no limit
 	RateWindow time.Duration
-	TrustProxy bool // the last entry of X-Forwarded-For is the client's address
+	Proxies    httpkit.Proxies
 	CORS       CORS
 }
 

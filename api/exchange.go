@@ -2,8 +2,8 @@ package api
 
 import (
 	"context"
-	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/CalloraOrg/callora-backend/domain/fault"
@@ -14,7 +14,7 @@ import (
 // exchange is what the layers of one request tell each other. It never leaves this package.
 type exchange struct {
 	requestID string
-	clientIP  string
+	client    netip.Addr // invalid when the connection has none
 	actor     id.ID
 	route     string       // the template of the spec's path, unknownRoute outside of it
 	fault     *fault.Error // what was answered, if it was a refusal
@@ -44,20 +44,4 @@ func requestIDOf(h http.Header, newID ports.NewID) string {
 		return newID().String()
 	}
 	return given
-}
-
-// clientIPOf is the caller's address: the socket's, or behind a trusted proxy the last entry of X-Forwarded-For, which is
-// the one that the proxy itself wrote.
-func clientIPOf(r *http.Request, trustProxy bool) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	if chain := r.Header.Values("X-Forwarded-For"); trustProxy && len(chain) > 0 {
-		last := chain[len(chain)-1]
-		if ip := net.ParseIP(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])); ip != nil {
-			return ip.String()
-		}
-	}
-	return host
 }

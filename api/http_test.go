@@ -200,7 +200,7 @@ func TestARequestIDIsKeptWhenItIsSound(t *testing.T) {
 
 func TestEveryRequestHasOneLineInTheLog(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(w *world) { w.cfg.TrustProxy = true })
+	w := newWorld(t, func(w *world) { w.cfg.Proxies.LastHop = true })
 	w.plain(t, "GET", "/api/apis/weather?token=secret", "X-Request-Id", "r1", "X-Forwarded-For", "6.6.6.6, 192.0.2.9")
 	w.plain(t, "GET", "/api/keys", "X-Forwarded-For", "nonsense")
 	w.plain(t, "GET", "/made/up")

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
@@ -15,7 +16,7 @@ func (s *server) signedIn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
 		user, err := s.userOf(r.Header)
-		key := "ip:" + x.clientIP
+		key := "ip:" + httpkit.LimitKey(x.client)
 		if err == nil {
 			x.actor, key = user, "user:"+user.String()
 		}

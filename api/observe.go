@@ -27,7 +27,8 @@ const maxLoggedPath = 512
 func (s *server) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := s.now()
-		x := &exchange{requestID: requestIDOf(r.Header, s.newID), clientIP: clientIPOf(r, s.cfg.TrustProxy), route: unknownRoute}
+		client, _ := s.cfg.Proxies.Client(r)
+		x := &exchange{requestID: requestIDOf(r.Header, s.newID), client: client, route: unknownRoute}
 		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), exchangeKey{}, x), s.cfg.Timeout)
 		defer cancel()
 		out := &statusWriter{ResponseWriter: w}
@@ -84,7 +85,7 @@ func (s *server) note(r *http.Request, x *exchange, status int, took time.Durati
 	fields := []zap.Field{
 		zap.String("requestId", x.requestID), zap.String("method", r.Method), zap.String("path", path[:min(len(path), maxLoggedPath)]),
 		zap.String("route", x.route), zap.Int("statusCode", status), zap.Float64("durationMs", float64(took.Microseconds())/1000),
-		zap.String("clientIp", x.clientIP),
+		zap.Stringer("clientIp", x.client),
 	}
 	if !x.actor.IsZero() {
 		fields = append(fields, zap.Stringer("userId", x.actor))

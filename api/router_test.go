@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 )
 
 const smallSpec = `
@@ -51,7 +53,7 @@ func TestALayerOnItsOwnStillAnswers(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
 	writeError(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil), errNotFound)
-	var body envelope
+	var body httpkit.Envelope
 	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != 404 || body.RequestID != "unknown" || !actor(context.Background()).IsZero() {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}

@@ -186,7 +186,7 @@ func TestTheLegacyGatewayHoldsItsListOfAddresses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			h := open(t, echo, func(c *Config, _ *Deps) {
-				c.LegacyGuarded, c.LegacyAllow, c.TrustProxy = true, prefixes(t, tt.allow...), tt.trust
+				c.LegacyGuarded, c.LegacyAllow, c.Proxies.LastHop = true, prefixes(t, tt.allow...), tt.trust
 			})
 			r := h.request("GET", "", nil)
 			r.URL.Path = "/api/gateway/weather"

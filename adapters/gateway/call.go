@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -173,11 +172,8 @@ var fieldsOfLine = sync.Pool{New: func() any { return new([mostFields]zap.Field)
 
 // address is the caller's address for the log.
 func (c *call) address() string {
-	if i := strings.LastIndexByte(c.r.RemoteAddr, ':'); i > 0 && !c.g.cfg.TrustProxy {
-		return strings.Trim(c.r.RemoteAddr[:i], "[]")
-	}
-	a, ok := clientIP(c.r, c.g.cfg.TrustProxy)
-	if !ok {
+	a, _ := c.g.cfg.Proxies.Client(c.r)
+	if !a.IsValid() {
 		return "unknown"
 	}
 	return a.String()

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
@@ -20,11 +21,11 @@ type Config struct {
 	BodyLimit      int64         // bytes of a request body
 	RatePerMinute  int           // calls of one key on this node; 0: no limit but the key's own
 	Idempotency    time.Duration // how long the answer to an Idempotency-Key is kept; 0: a day
-	AllowedHosts   []string      // upstream hosts exempt from the ban of private addresses, see Guard
+	AllowedHosts   []string      // upstream hosts exempt from the ban of private addresses, see egress.Guard
 	LegacyUpstream *url.URL      // where /api/gateway calls go; nil: to the API's base URL
 	LegacyAllow    []netip.Prefix
 	LegacyGuarded  bool // whether LegacyAllow applies
-	TrustProxy     bool // whether the last X-Forwarded-For entry is the client's address
+	Proxies        httpkit.Proxies
 	Profiling      bool // whether upstream metrics are kept per API
 	MaxIdlePerHost int  // connections kept to one upstream; 0: 512
 

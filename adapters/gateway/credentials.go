@@ -1,9 +1,7 @@
 package gateway
 
 import (
-	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -60,24 +58,4 @@ func stripCredentials(out http.Header) {
 func holdsKey(authorization string) bool {
 	_, token, _ := strings.Cut(authorization, " ")
 	return strings.HasPrefix(strings.TrimSpace(token), apikey.Mark)
-}
-
-// clientIP is the caller's address: the socket's, or behind a trusted proxy the entry that the proxy itself added, which
-// is the last one; what stands before it anybody can write.
-func clientIP(r *http.Request, trustProxy bool) (netip.Addr, bool) {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	if chain := r.Header.Values("X-Forwarded-For"); trustProxy && len(chain) > 0 {
-		last := chain[len(chain)-1]
-		host = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
-	}
-	a, err := netip.ParseAddr(host)
-	if err != nil { // some proxies write the port too
-		var withPort netip.AddrPort
-		withPort, err = netip.ParseAddrPort(host)
-		a = withPort.Addr()
-	}
-	return a.Unmap().WithZone(""), err == nil
 }

@@ -12,17 +12,18 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/CalloraOrg/callora-backend/adapters/egress"
 	"github.com/CalloraOrg/callora-backend/adapters/gateway/upstream"
 	"github.com/CalloraOrg/callora-backend/domain/usage"
 )
 
 // newEngine is the way to upstreams, tuned for few of them with many calls each. It follows no redirect, uses no proxy of the
 // environment, and leaves bodies as they are. Without a guard it dials every address.
-func newEngine(guard *Guard, idle int) *upstream.Transport {
+func newEngine(guard *egress.Guard, idle int) *upstream.Transport {
 	if idle <= 0 {
 		idle = defaultIdle
 	}
-	dial := (&net.Dialer{Timeout: dialTime}).DialContext
+	dial := (&net.Dialer{Timeout: egress.DialTimeout}).DialContext
 	if guard != nil {
 		dial = guard.DialContext
 	}
@@ -130,7 +131,7 @@ func failed(_ http.ResponseWriter, r *http.Request, err error) {
 	case c.watch.expired() || isTimeout(err):
 		c.g.metrics.upstreamFailed(c, "timeout")
 		c.refuse(errSlowUpstream.Because(err))
-	case blocked(err):
+	case egress.Blocked(err):
 		c.g.metrics.upstreamFailed(c, "blocked")
 		c.refuse(errBlocked.Because(err))
 	default:

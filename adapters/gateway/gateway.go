@@ -7,6 +7,8 @@ import (
 	"net/http/httputil"
 
 	"go.uber.org/zap"
+
+	"github.com/CalloraOrg/callora-backend/adapters/egress"
 )
 
 // Gateway serves /v1/call/{api}/{path} and /api/gateway/{apiId}. Mount it in front of any router that cleans or redirects
@@ -34,7 +36,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	}
 	own := cfg.Engine
 	if cfg.Engine == nil {
-		guard, err := NewGuard(cfg.AllowedHosts)
+		guard, err := egress.NewGuard(cfg.AllowedHosts)
 		if err != nil {
 			return nil, err
 		}

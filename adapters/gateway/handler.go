@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
 )
@@ -53,7 +54,7 @@ func (c *call) recover() {
 		c.cause = fmt.Errorf("panic: %v", p)
 		c.g.deps.Log.Error("panic", zap.String("requestId", c.requestID), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 		if !c.sent {
-			c.refuse(errInternal.Because(c.cause))
+			c.refuse(httpkit.ErrInternal.Because(c.cause))
 			return
 		}
 	}
@@ -147,7 +148,7 @@ func (c *call) fromAllowedAddress() error {
 	if !c.g.cfg.LegacyGuarded || len(c.g.cfg.LegacyAllow) == 0 {
 		return nil
 	}
-	a, ok := clientIP(c.r, c.g.cfg.TrustProxy)
+	a, ok := c.g.cfg.Proxies.Client(c.r)
 	if !ok {
 		return errAddressShape
 	}

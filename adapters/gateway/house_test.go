@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
@@ -157,7 +158,7 @@ func (h *house) raw(request string) (net.Conn, *bufio.Reader) {
 
 func (r reply) want(t *testing.T, status int, code string) {
 	t.Helper()
-	var e envelope
+	var e httpkit.Envelope
 	if code != "" {
 		if err := json.Unmarshal(r.body, &e); err != nil {
 			t.Fatalf("status %d, body %q: %v", r.StatusCode, r.body, err)

@@ -2,12 +2,13 @@ package gateway
 
 import (
 	"maps"
-	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 )
 
 // meters are the gateway's own metrics. With profiling the upstream's are kept per API, which is as many series as there
@@ -76,7 +77,7 @@ func (m *meters) upstreamFailed(c *call, outcome string) {
 }
 
 func (m *meters) upstream(c *call, status int, outcome string) {
-	l := upstreamLabels{knownMethod(c.r.Method), status, outcome}
+	l := upstreamLabels{httpkit.MethodLabel(c.r.Method), httpkit.StatusLabel(status), outcome}
 	var s upstreamSeries
 	if m.profiling {
 		s = m.resolve(c.route.slug, l)
@@ -113,12 +114,4 @@ func (m *meters) ended(c *call) {
 	if c.charged {
 		m.charged.Inc()
 	}
-}
-
-func knownMethod(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
-		return method
-	}
-	return "OTHER"
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
 	"github.com/CalloraOrg/callora-backend/domain/money"
@@ -80,7 +81,7 @@ func TestRefusalsSayWhyAndCostNothing(t *testing.T) {
 			}
 			got := h.do(r)
 			got.want(t, tt.status, tt.code)
-			var e envelope
+			var e httpkit.Envelope
 			_ = json.Unmarshal(got.body, &e)
 			if e.Message != tt.message || got.Header.Get("X-Callora-Charge") != zeroCharge {
 				t.Errorf("message %q, charge %q", e.Message, got.Header.Get("X-Callora-Charge"))

@@ -1,11 +1,9 @@
 package gateway
 
 import (
-	"encoding/json"
 	"errors"
-	"net/http"
-	"strconv"
 
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/domain/fault"
 	"github.com/CalloraOrg/callora-backend/domain/usage"
 	"github.com/CalloraOrg/callora-backend/domain/vault"
@@ -28,7 +26,6 @@ var (
 	errBlocked       = fault.New(fault.BadUpstream, "UPSTREAM_TARGET_BLOCKED", "Bad Gateway: the upstream's address is not allowed")
 	errStarting      = fault.New(fault.Unavailable, "SERVICE_UNAVAILABLE", "Service Unavailable: the gateway is starting")
 	errNoKeyStore    = fault.New(fault.Unavailable, "SERVICE_UNAVAILABLE", "Service Unavailable: API keys cannot be checked at present")
-	errInternal      = fault.New(fault.Internal, "INTERNAL_SERVER_ERROR", "Internal server error")
 
 	errLegacyNoKey   = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: missing x-api-key header")
 	errLegacyRevoked = fault.New(fault.Forbidden, "FORBIDDEN", "Forbidden: API key has been revoked")
@@ -54,7 +51,7 @@ var reasons = map[*fault.Error]string{
 	errRevokedKey: "key_revoked", errLegacyRevoked: "key_revoked", errOtherAPI: "key_other_api", errScope: "scope",
 	errUnknownAPI: "api_unknown", errNoEndpoint: "endpoint_unknown", errTooMany: "rate_limit", errTooLarge: "body_too_large",
 	errSlowUpstream: "upstream_timeout", errBadUpstream: "upstream_failed", errBlocked: "upstream_blocked",
-	errStarting: "starting", errNoKeyStore: "key_store", errInternal: "internal", errLegacyPath: "endpoint_unknown",
+	errStarting: "starting", errNoKeyStore: "key_store", httpkit.ErrInternal: "internal", errLegacyPath: "endpoint_unknown",
 	errLegacyID: "bad_request", errAddress: "address", errAddressShape: "address", errIdempotencyKey: "bad_request",
 	errIdempotencyRunning: "idempotency", errIdempotencyConflict: "idempotency", errIdempotencySpent: "idempotency",
 }
@@ -77,53 +74,13 @@ func reasonOf(f *fault.Error) string {
 	return "other"
 }
 
-type envelope struct {
-	Code      string   `json:"code"`
-	Message   string   `json:"message"`
-	RequestID string   `json:"requestId"`
-	Details   []detail `json:"details,omitempty"`
-}
-
-type detail struct {
-	Field   string `json:"field"`
-	Message string `json:"message"`
-	Code    string `json:"code"`
-}
-
-// asFault turns an error into what the caller may know of it.
-func asFault(err error) *fault.Error {
-	if f, ok := errors.AsType[*fault.Error](err); ok {
-		return f
-	}
-	return errInternal.Because(err)
-}
-
 // refuse ends a call with an error envelope, its money and its Idempotency-Key free again: a caller who knows of the
 // refusal may retry at once. Nothing of an answer may have been sent.
 func (c *call) refuse(err error) {
 	c.release()
-	f := asFault(err)
+	f := httpkit.Fault(err)
 	c.status, c.refusal, c.cause = fault.HTTPStatus(f.Kind), reasonOf(f), f.Cause
-	message := f.Message
-	if f.Kind == fault.Internal {
-		message = errInternal.Message
-	}
-	body := envelope{Code: f.Code, Message: message, RequestID: c.requestID}
-	for _, d := range f.Details {
-		body.Details = append(body.Details, detail(d))
-	}
-	text, err := json.Marshal(body)
-	if err != nil { // strings cannot fail to marshal
-		panic(err)
-	}
-	h := c.w.Header()
-	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(text)+1))
-	h.Set("Cache-Control", "no-store")
-	h.Set(headerCharge, zeroCharge)
+	c.w.Header().Set(headerCharge, zeroCharge)
 	c.begin(c.status)
-	c.out.WriteHeader(c.status)
-	if c.r.Method != http.MethodHead {
-		_, _ = c.out.Write(append(text, '\n')) // a caller who has left needs no answer
-	}
+	httpkit.WriteError(&c.out, f, c.requestID)
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 )
 
 // maxSeries bounds the label sets of requests. Routes are templates, so only a mistake gets there; then it costs a label
@@ -60,7 +62,7 @@ func New() *Metrics {
 
 // Observe counts one answered request. Route is a template of the API, never a path as it was asked for.
 func (m *Metrics) Observe(method, route, group string, status int, took time.Duration) {
-	l := labels{method: knownMethod(method), route: route, group: group, status: knownStatus(status)}
+	l := labels{method: httpkit.MethodLabel(method), route: route, group: group, status: httpkit.StatusLabel(status)}
 	r := m.resolve(l)
 	r.seconds.Observe(took.Seconds())
 	r.total.Inc()
@@ -84,19 +86,4 @@ func (m *Metrics) resolve(l labels) *requests {
 // Handler serves the metrics in Prometheus' text format.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{})
-}
-
-func knownMethod(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
-		return method
-	}
-	return "OTHER"
-}
-
-func knownStatus(status int) int {
-	if status < 100 || status > 599 {
-		return 0
-	}
-	return status
 }

@@ -9,7 +9,9 @@ import (
 	"go.uber.org/fx"
 	"go.uber.org/zap"
 
+	"github.com/CalloraOrg/callora-backend/adapters/egress"
 	"github.com/CalloraOrg/callora-backend/adapters/gateway"
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/adapters/metrics"
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
 	"github.com/CalloraOrg/callora-backend/api"
@@ -39,7 +41,7 @@ type useCaseNeeds struct {
 }
 
 func newUseCases(n useCaseNeeds) (api.UseCases, error) {
-	upstreams, err := gateway.NewGuard(n.Config.Gateway.HostAllowlist)
+	upstreams, err := egress.NewGuard(n.Config.Gateway.HostAllowlist)
 	if err != nil {
 		return api.UseCases{}, err
 	}
@@ -64,7 +66,7 @@ func newREST(cfg *config.Config, uses api.UseCases, log *zap.Logger, m *metrics.
 	return api.New(api.Config{
 		Production: cfg.Production(), Version: cfg.Version, JWTSecret: []byte(cfg.JWTSecret), MetricsKey: string(cfg.MetricsKey),
 		BodyLimit: int64(cfg.Rest.RequestLimit), RateLimit: cfg.Rest.RateMax, RateWindow: cfg.Rest.RateWindow.D(),
-		TrustProxy: cfg.Rest.TrustedHops, CORS: corsOf(cfg),
+		Proxies: httpkit.Proxies{LastHop: cfg.Rest.TrustedHops}, CORS: corsOf(cfg),
 	}, uses, api.Deps{Log: log, Now: now, NewID: newID, Limiter: limiter, Metrics: m.Handler(), Observe: m.Observe})
 }
 

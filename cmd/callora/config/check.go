@@ -5,7 +5,7 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/CalloraOrg/callora-backend/adapters/gateway"
+	"github.com/CalloraOrg/callora-backend/adapters/egress"
 	"github.com/CalloraOrg/callora-backend/adapters/logging"
 	"github.com/CalloraOrg/callora-backend/app/charging"
 	"github.com/CalloraOrg/callora-backend/domain/vault"
@@ -44,7 +44,7 @@ func (c *Config) check(given map[string]string, p Purpose) Error {
 	if c.Stellar.HorizonEnabled && given["HORIZON_URL"] == "" {
 		fail("HORIZON_URL is missing: HORIZON_ENABLED is true")
 	}
-	if _, err := gateway.NewGuard(c.Gateway.HostAllowlist); err != nil {
+	if _, err := egress.NewGuard(c.Gateway.HostAllowlist); err != nil {
 		fail("UPSTREAM_HOST_ALLOWLIST must be hosts separated by commas, such as api.internal,api.internal:8080,10.0.0.7,10.0.0.0/8")
 	}
 	c.checkOrigins(fail)

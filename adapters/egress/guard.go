@@ -1,4 +1,4 @@
-package gateway
+package egress
 
 import (
 	"context"
@@ -15,12 +15,13 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-const (
-	dialTime    = 10 * time.Second
-	resolveTime = time.Second
-)
+// DialTimeout bounds a connection attempt.
+const DialTimeout = 10 * time.Second
 
-// Guard keeps the gateway from being used to reach private networks. It judges the address that is dialled, after the
+// resolveTimeout bounds the look at a name that somebody publishes.
+const resolveTimeout = time.Second
+
+// Guard keeps the backend from being used to reach private networks. It judges the address that is dialled, after the
 // name was resolved, so that a name cannot change its meaning in between. Loopback, private, link-local, shared (CGNAT),
 // metadata, multicast, IPv4-mapped and translated addresses are refused, see the IANA special-purpose registries.
 type Guard struct {
@@ -51,9 +52,15 @@ func NewGuard(allowedHosts []string) (*Guard, error) {
 			return nil, err
 		}
 	}
-	g.dialer = net.Dialer{Timeout: dialTime, Control: g.control}
-	g.free = net.Dialer{Timeout: dialTime}
+	g.dialer = net.Dialer{Timeout: DialTimeout, Control: g.control}
+	g.free = net.Dialer{Timeout: DialTimeout}
 	return g, nil
+}
+
+// UseResolver makes the guard resolve names with r, at dials and when it checks a name.
+func (g *Guard) UseResolver(r *net.Resolver) {
+	g.dialer.Resolver, g.free.Resolver = r, r
+	g.resolve = func(ctx context.Context, host string) ([]netip.Addr, error) { return r.LookupNetIP(ctx, "ip", host) }
 }
 
 func (l *hostList) add(entry string) error {
@@ -111,8 +118,8 @@ func (g *Guard) control(network, address string, c syscall.RawConn) error {
 	return g.safe.Safe(network, address, c)
 }
 
-// blocked reports whether a dial was refused by the guard.
-func blocked(err error) bool {
+// Blocked reports whether a dial was refused by the guard.
+func Blocked(err error) bool {
 	return errors.Is(err, ssrf.ErrProhibitedIP) || errors.Is(err, ssrf.ErrProhibitedPort) ||
 		errors.Is(err, ssrf.ErrProhibitedNetwork) || errors.Is(err, ssrf.ErrInvalidHostPort)
 }
@@ -152,7 +159,7 @@ func (g *Guard) CheckUpstream(ctx context.Context, base string) string {
 			return private
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, resolveTime)
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	addrs, err := g.resolve(ctx, host)
 	if err != nil {

@@ -106,7 +106,7 @@ func (s *Server) Restart(ctx context.Context) error {
 		if err == nil || !strings.Contains(err.Error(), "shared memory block") || time.Now().After(deadline) {
 			return err
 		}
-		select { // the system has yet to bury the killed sessions
+		select { // killed sessions still hold the shared memory for a moment
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)

@@ -306,7 +306,7 @@ func TestWithoutTheDatabaseEveryStoreSaysUnavailable(t *testing.T) {
 		"API":         first(routes.API(ctx, newID())),
 		"BalanceOf":   first(postgres.NewBalances(down).BalanceOf(ctx, newID(), "testnet")),
 		"UsageStats":  first(postgres.NewUsageReader(down).UsageStats(ctx, week(m.consumer))),
-		"Plant":       first(postgres.Plant(ctx, down, postgres.Seed{})),
+		"InsertSeed":  first(postgres.InsertSeed(ctx, down, postgres.Seed{})),
 	} {
 		if fault.KindOf(err) != fault.Unavailable {
 			t.Errorf("%s: %v, want a fault of kind Unavailable", name, err)

@@ -27,7 +27,7 @@ func TestACatalogInPostgresKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	portstest.CatalogContract(t, func(t *testing.T) portstest.CatalogWorld {
 		m := market{db: dbtest.New(t), dev: listing.Developer{ID: newID(), UserID: newID(), Name: "Ada", Website: "https://ada.example"}}
-		m.plant(t, postgres.Seed{Users: []postgres.SeedUser{{ID: m.dev.UserID}}, Developers: []listing.Developer{m.dev}})
+		m.insert(t, postgres.Seed{Users: []postgres.SeedUser{{ID: m.dev.UserID}}, Developers: []listing.Developer{m.dev}})
 		catalog := postgres.NewCatalog(m.db)
 		return portstest.CatalogWorld{
 			Catalog: catalog, Publishing: catalog, Routes: postgres.NewRoutes(m.db), Developer: m.dev, NewID: newID,
@@ -42,7 +42,7 @@ func TestVaultsInPostgresKeepTheContract(t *testing.T) {
 		return portstest.BalancesWorld{
 			Balances: postgres.NewBalances(m.db), NewID: newID,
 			Add: func(_ testing.TB, b vault.Balance) {
-				m.plant(t, postgres.Seed{Users: []postgres.SeedUser{{ID: b.UserID}}, Vaults: []vault.Balance{b}})
+				m.insert(t, postgres.Seed{Users: []postgres.SeedUser{{ID: b.UserID}}, Vaults: []vault.Balance{b}})
 			},
 		}
 	})

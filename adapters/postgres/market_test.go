@@ -37,16 +37,16 @@ func openMarket(t *testing.T) market {
 		VaultID: newID(), UserID: m.consumer, Network: vault.Testnet, ContractID: "C1",
 		Snapshot: money.MustParse("100"), Ledger: 7, LastSyncedAt: moment(1),
 	}
-	m.plant(t, postgres.Seed{
+	m.insert(t, postgres.Seed{
 		Users:      []postgres.SeedUser{{ID: m.dev.UserID}, {ID: m.consumer}},
 		Developers: []listing.Developer{m.dev}, APIs: []listing.API{m.api}, Vaults: []vault.Balance{m.vault},
 	})
 	return m
 }
 
-func (m market) plant(t *testing.T, s postgres.Seed) []id.ID {
+func (m market) insert(t *testing.T, s postgres.Seed) []id.ID {
 	t.Helper()
-	keys, err := postgres.Plant(t.Context(), m.db, s)
+	keys, err := postgres.InsertSeed(t.Context(), m.db, s)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,10 +27,10 @@ type SeedUser struct {
 	StellarAddress string
 }
 
-// Plant stores a seed in one transaction and returns the ids of the keys that are new. What sellers write (profiles,
+// InsertSeed stores a seed in one transaction and returns the ids of the keys that are new. What sellers write (profiles,
 // APIs, endpoints) is brought up to date, so that a demo's upstream can move to another port. Users, keys and money that
 // exist stay as they are: of a vault only what identifies it and the chain's balance are taken from the seed, and only once.
-func Plant(ctx context.Context, db *sqlx.DB, s Seed) (newKeys []id.ID, err error) {
+func InsertSeed(ctx context.Context, db *sqlx.DB, s Seed) (newKeys []id.ID, err error) {
 	err = retryTx(ctx, db, func(tx *sqlx.Tx) error {
 		for _, step := range []func(context.Context, *sqlx.Tx) error{
 			s.plantUsers, s.plantDevelopers, s.plantAPIs, s.plantVaults,
@@ -42,7 +42,7 @@ func Plant(ctx context.Context, db *sqlx.DB, s Seed) (newKeys []id.ID, err error
 		newKeys, err = s.plantKeys(ctx, tx)
 		return err
 	})
-	return newKeys, failed("plant the seed", err, nil)
+	return newKeys, failed("insert the seed", err, nil)
 }
 
 func (s Seed) plantUsers(ctx context.Context, tx *sqlx.Tx) error {
@@ -101,25 +101,25 @@ func (s Seed) plantVaults(ctx context.Context, tx *sqlx.Tx) error {
 		}, nil)
 }
 
-func (s Seed) plantKeys(ctx context.Context, tx *sqlx.Tx) (planted []id.ID, err error) {
+func (s Seed) plantKeys(ctx context.Context, tx *sqlx.Tx) (inserted []id.ID, err error) {
 	err = plantEach(ctx, tx, s.Keys, insertKey+` ON CONFLICT (id) DO NOTHING`,
 		func(k apikey.Key) (string, []any) { return "API key " + k.ID.String(), keyArgs(k) },
-		func(k apikey.Key) { planted = append(planted, k.ID) })
-	return planted, err
+		func(k apikey.Key) { inserted = append(inserted, k.ID) })
+	return inserted, err
 }
 
 // plantEach runs one statement for each noun, says which one it failed for, and tells written of those it wrote.
 func plantEach[Noun any](
 	ctx context.Context, tx *sqlx.Tx, nouns []Noun, query string, row func(Noun) (name string, args []any), written func(Noun),
 ) error {
-	plant, err := tx.PreparexContext(ctx, query)
+	insert, err := tx.PreparexContext(ctx, query)
 	if err != nil {
 		return err
 	}
-	defer plant.Close() // the transaction's end closes it at the latest
+	defer insert.Close() // the transaction's end closes it at the latest
 	for _, noun := range nouns {
 		name, args := row(noun)
-		done, err := plant.ExecContext(ctx, args...)
+		done, err := insert.ExecContext(ctx, args...)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

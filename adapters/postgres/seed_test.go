@@ -20,13 +20,13 @@ func TestSeedingTwiceIsHarmlessAndNoNews(t *testing.T) {
 	seed := m.seed()
 	seed.Users[1].StellarAddress = "G" + strings.Repeat("A", 55)
 	seed.Keys = []apikey.Key{m.newKey(t)}
-	if planted := m.plant(t, seed); !slices.Equal(planted, []id.ID{seed.Keys[0].ID}) {
-		t.Errorf("new keys %v, want the one", planted)
+	if inserted := m.insert(t, seed); !slices.Equal(inserted, []id.ID{seed.Keys[0].ID}) {
+		t.Errorf("new keys %v, want the one", inserted)
 	}
 	m.db.MustExec(`UPDATE vaults SET uncollected = 5, balance_snapshot = 77 WHERE id = $1`, m.vault.VaultID)
 	m.db.MustExec(`DELETE FROM changes`)
-	if planted := m.plant(t, seed); len(planted) != 0 {
-		t.Errorf("new keys %v, want none", planted)
+	if inserted := m.insert(t, seed); len(inserted) != 0 {
+		t.Errorf("new keys %v, want none", inserted)
 	}
 	if n := m.count(t, `SELECT count(*) FROM changes`); n != 0 {
 		t.Errorf("%d changes announced, want none", n)
@@ -47,7 +47,7 @@ func TestASeedBringsTheCatalogueUpToDate(t *testing.T) {
 	seed.Developers[0].Name = "Ada L."
 	seed.APIs[0].BaseURL = "http://127.0.0.1:4242"
 	seed.APIs[0].Endpoints[0].Price = money.MustParse("0.5")
-	m.plant(t, seed)
+	m.insert(t, seed)
 	got, err := postgres.NewCatalog(m.db).ListedAPI(t.Context(), "weather")
 	if err != nil || !reflect.DeepEqual(got.API, seed.APIs[0]) || got.Developer != seed.Developers[0] {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, seed.APIs[0])
@@ -70,7 +70,7 @@ func TestASeedThatMeetsOtherRowsChangesNothingAndSaysWhich(t *testing.T) {
 		"API key":     {Keys: []apikey.Key{key}},
 	} {
 		seed.Users = append([]postgres.SeedUser{{ID: id.ID{42}}}, seed.Users...)
-		_, err := postgres.Plant(t.Context(), m.db, seed)
+		_, err := postgres.InsertSeed(t.Context(), m.db, seed)
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v, want an error that names it", name, err)
 		}
@@ -80,7 +80,7 @@ func TestASeedThatMeetsOtherRowsChangesNothingAndSaysWhich(t *testing.T) {
 	}
 }
 
-// seed is what openMarket planted.
+// seed is what openMarket inserted.
 func (m market) seed() postgres.Seed {
 	api := m.api
 	api.Endpoints = slices.Clone(api.Endpoints)

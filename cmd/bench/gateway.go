@@ -38,7 +38,7 @@ func (r *rig) start(ctx context.Context, name, mode string, m market) (_ *gatewa
 		return nil, err
 	}
 	r.ends = append(r.ends, g.db.Close)
-	if g.requests, err = m.plant(ctx, g.db.DB, "http://"+r.upstream.addr); err != nil {
+	if g.requests, err = m.insert(ctx, g.db.DB, "http://"+r.upstream.addr); err != nil {
 		return nil, err
 	}
 	if _, err := g.db.ExecContext(ctx, "ANALYZE"); err != nil { // as it would be after minutes of life
@@ -98,7 +98,7 @@ func (g *gateway) quiet(ctx context.Context) error {
 		return !busy, err
 	})
 	if err != nil {
-		return fmt.Errorf("%s does not come to rest: %w", g.name, err)
+		return fmt.Errorf("%s still has open leases or revenue to book: %w", g.name, err)
 	}
 	return nil
 }

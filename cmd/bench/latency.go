@@ -39,7 +39,7 @@ func (b *bench) latencies(ctx context.Context, gates map[string]*gateway, perSec
 			f.P50 = append(f.P50, micros(t.quantile(0.5)))
 			f.P99 = append(f.P99, micros(t.quantile(0.99)))
 			if g := gates[target.name]; g != nil {
-				if err := b.rest(ctx, g); err != nil {
+				if err := b.cooldown(ctx, g); err != nil {
 					return nil, err
 				}
 			}

@@ -29,9 +29,9 @@ const (
 	network      = vault.Testnet
 )
 
-// plant fills an empty database with a marketplace whose APIs all live at upstream, and returns one paid call for each key.
-func (m market) plant(ctx context.Context, db *sql.DB, upstream string) ([]request, error) {
-	p := planter{ctx: ctx, db: db}
+// insert fills an empty database with a marketplace whose APIs all live at upstream, and returns one paid call for each key.
+func (m market) insert(ctx context.Context, db *sql.DB, upstream string) ([]request, error) {
+	p := inserter{ctx: ctx, db: db}
 	sellers := ids(developers)
 	p.run("developers", `
 		WITH u AS (INSERT INTO users (id) SELECT unnest($1::uuid[]))
@@ -61,10 +61,10 @@ func (m market) plant(ctx context.Context, db *sql.DB, upstream string) ([]reque
 		INSERT INTO vaults (id, user_id, network, contract_id, balance_snapshot)
 		SELECT x, x, $2, '', $3 FROM unnest($1::uuid[]) x`, consumers, string(network), balance)
 
-	return m.plantKeys(&p, slugs, apis, consumers)
+	return m.insertKeys(&p, slugs, apis, consumers)
 }
 
-func (m market) plantKeys(p *planter, slugs []string, apis, consumers pq.StringArray) ([]request, error) {
+func (m market) insertKeys(p *inserter, slugs []string, apis, consumers pq.StringArray) ([]request, error) {
 	calls := make([]request, m.keys)
 	users, opens, prefixes := make(pq.StringArray, m.keys), make(pq.StringArray, m.keys), make(pq.StringArray, m.keys)
 	hashes := make(pq.ByteaArray, m.keys)
@@ -100,18 +100,18 @@ func ids(n int) pq.StringArray {
 
 func newID() id.ID { return system.NewID() }
 
-// planter runs statements until one fails.
-type planter struct {
+// inserter runs statements until one fails.
+type inserter struct {
 	ctx context.Context
 	db  *sql.DB
 	err error
 }
 
-func (p *planter) run(what, statement string, args ...any) {
+func (p *inserter) run(what, statement string, args ...any) {
 	if p.err != nil {
 		return
 	}
 	if _, err := p.db.ExecContext(p.ctx, statement, args...); err != nil {
-		p.err = fmt.Errorf("plant %s: %w", what, err)
+		p.err = fmt.Errorf("insert %s: %w", what, err)
 	}
 }

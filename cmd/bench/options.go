@@ -26,7 +26,7 @@ type options struct {
 	rounds        int
 	roundFor      time.Duration
 	warmUp        time.Duration
-	rest          bool // before a target's next load, its last one's work is done
+	cooldown      bool // before a target's next load, its last one's work is done
 	latencyRounds int
 	latencyFor    time.Duration
 	share         float64
@@ -42,16 +42,16 @@ type options struct {
 	strict        bool
 }
 
-// hurry is what -quick changes: a run that shows that everything works, not how fast.
-func (o *options) hurry() {
-	o.rounds, o.roundFor, o.warmUp, o.rest = 1, time.Second, time.Second/2, false
+// quick is what -quick changes: a run that shows that everything works, not how fast.
+func (o *options) quick() {
+	o.rounds, o.roundFor, o.warmUp, o.cooldown = 1, time.Second, time.Second/2, false
 	o.latencyRounds, o.spreadRounds, o.latencyFor, o.writerFor, o.keys = 1, 1, time.Second, time.Second, 2000
 }
 
 func (o options) does(part string) bool { return len(o.only) == 0 || slices.Contains(o.only, part) }
 
 func parse(args []string) (options, error) {
-	o := options{rest: true}
+	o := options{cooldown: true}
 	var quick bool
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.IntVar(&o.conns, "connections", 64, "keep-alive connections of the load")
@@ -93,7 +93,7 @@ func parse(args []string) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
 	if quick {
-		o.hurry()
+		o.quick()
 	}
 	if o.conns < 1 || o.rounds < 1 || o.latencyRounds < 1 || o.spreadRounds < 1 || o.keys < 1 || o.share <= 0 {
 		return o, errors.New("-connections, -rounds, -latency-rounds, -spread-rounds, -keys and -load must be above zero")

@@ -90,7 +90,7 @@ func (f *findings) write(out io.Writer, bars []bar) error {
 		}
 	}
 	if len(f.Writer) > 0 {
-		p("\nDatabase alone, %d writers\n", writers)
+		p("\nDatabase alone, %d writers\n", writerCount)
 		p("\tusage rows/s\trevenue rows/s\tbooks\t")
 		for _, x := range f.Writer {
 			p("batches of %d\t%.0f\t%.0f\t%s\t", x.Batch, x.RowsPerSec, x.Indexed, verdict(x.Right))

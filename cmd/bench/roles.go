@@ -13,10 +13,10 @@ import (
 	"strconv"
 )
 
-// The roles in which this program starts itself. Each is a process of its own, as it would be in life.
+// The roles in which this program starts itself. Each is a process of its own, as it is in production.
 const (
 	roleUpstream = "upstream" // what all calls end at
-	roleBare     = "bare"     // the opponent: a reverse proxy that does nothing else
+	roleBare     = "bare"     // what calls are compared with: a reverse proxy that does nothing else
 )
 
 // play runs a role, if args name one.

@@ -109,12 +109,12 @@ func (b *bench) saturate(ctx context.Context, g *gateway, d time.Duration) (floa
 	if err := g.took(t, err); err != nil {
 		return 0, err
 	}
-	return t.perSecond(), b.rest(ctx, g)
+	return t.perSecond(), b.cooldown(ctx, g)
 }
 
-// rest lets a gateway finish what a load left behind, so that it does not slow the next target down.
-func (b *bench) rest(ctx context.Context, g *gateway) error {
-	if !b.opt.rest {
+// cooldown lets a gateway finish what a load left behind, so that it does not slow the next target down.
+func (b *bench) cooldown(ctx context.Context, g *gateway) error {
+	if !b.opt.cooldown {
 		return nil
 	}
 	return g.quiet(ctx)

@@ -16,8 +16,8 @@ import (
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
-// writers each have a vault and a lease of their own, as the shards of a node do.
-const writers = 2
+// writerCount each have a vault and a lease of their own, as the shards of a node do.
+const writerCount = 2
 
 // bookPage is how much revenue is booked at a time, as by default.
 const bookPage = 500
@@ -41,33 +41,33 @@ func (b *bench) writer(ctx context.Context, batch int) (w writing, err error) {
 	if err != nil {
 		return w, err
 	}
-	db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxOpen: 2 * writers})
+	db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxOpen: 2 * writerCount})
 	if err != nil {
 		return w, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	m := market{apis: 1, consumers: writers, keys: writers}
-	if _, err := m.plant(ctx, db.DB, "http://"+b.rig.upstream.addr); err != nil {
+	m := market{apis: 1, consumers: writerCount, keys: writerCount}
+	if _, err := m.insert(ctx, db.DB, "http://"+b.rig.upstream.addr); err != nil {
 		return w, err
 	}
-	pens, err := newPens(ctx, db)
+	writers, err := newWriters(ctx, db)
 	if err != nil {
 		return w, err
 	}
 	begin := time.Now()
-	if err := write(ctx, pens, batch, begin.Add(b.opt.writerFor)); err != nil {
+	if err := write(ctx, writers, batch, begin.Add(b.opt.writerFor)); err != nil {
 		return w, err
 	}
 	took := time.Since(begin)
-	for _, p := range pens {
+	for _, p := range writers {
 		w.Rows += p.rows
 	}
 	w.RowsPerSec = float64(w.Rows) / took.Seconds()
-	return w, w.book(ctx, db, pens)
+	return w, w.book(ctx, db, writers)
 }
 
-// pen is one writer with what its events name.
-type pen struct {
+// eventWriter is one writer with what its events name.
+type eventWriter struct {
 	journal *postgres.Journal
 	event   usage.Record
 	lease   id.ID
@@ -75,7 +75,7 @@ type pen struct {
 	rows    int
 }
 
-func newPens(ctx context.Context, db *sqlx.DB) ([]*pen, error) {
+func newWriters(ctx context.Context, db *sqlx.DB) ([]*eventWriter, error) {
 	var who []struct {
 		User     id.ID `db:"user_id"`
 		API      id.ID `db:"api_id"`
@@ -89,10 +89,10 @@ func newPens(ctx context.Context, db *sqlx.DB) ([]*pen, error) {
 		return nil, fmt.Errorf("look for keys: %w", err)
 	}
 	journal, leases := postgres.NewJournal(db), postgres.NewLeases(db)
-	var pens []*pen
+	var writers []*eventWriter
 	for _, k := range who {
 		much := money.FromStroops(balance / 16)
-		p := &pen{journal: journal, node: newID()}
+		p := &eventWriter{journal: journal, node: newID()}
 		l, err := leases.Grant(ctx, ports.LeaseGrant{
 			ID: newID(), Node: p.node, Consumer: k.User, Network: network, AtLeast: much, Need: much, Want: much, TTL: time.Hour,
 		})
@@ -104,23 +104,23 @@ func newPens(ctx context.Context, db *sqlx.DB) ([]*pen, error) {
 			UserID: k.User, APIID: k.API, EndpointID: k.Endpoint, KeyID: k.Key, Amount: money.FromStroops(priceStroops),
 			Status: 200, Latency: 2 * time.Millisecond,
 		}}
-		pens = append(pens, p)
+		writers = append(writers, p)
 	}
-	return pens, nil
+	return writers, nil
 }
 
-// write lets all pens write until end.
-func write(ctx context.Context, pens []*pen, batch int, end time.Time) error {
-	faults := make([]error, len(pens))
+// write lets all writers write until end.
+func write(ctx context.Context, writers []*eventWriter, batch int, end time.Time) error {
+	faults := make([]error, len(writers))
 	var all sync.WaitGroup
-	for i, p := range pens {
+	for i, p := range writers {
 		all.Go(func() { faults[i] = p.write(ctx, batch, end) })
 	}
 	all.Wait()
 	return errors.Join(faults...)
 }
 
-func (p *pen) write(ctx context.Context, batch int, end time.Time) error {
+func (p *eventWriter) write(ctx context.Context, batch int, end time.Time) error {
 	records := make([]usage.Record, batch)
 	for time.Now().Before(end) {
 		for i := range records {
@@ -143,9 +143,9 @@ func (p *pen) write(ctx context.Context, batch int, end time.Time) error {
 }
 
 // book ends the leases, books their revenue, and compares.
-func (w *writing) book(ctx context.Context, db *sqlx.DB, pens []*pen) error {
+func (w *writing) book(ctx context.Context, db *sqlx.DB, writers []*eventWriter) error {
 	leases := postgres.NewLeases(db)
-	for _, p := range pens {
+	for _, p := range writers {
 		if err := leases.Close(ctx, p.node, []id.ID{p.lease}); err != nil {
 			return err
 		}

@@ -60,7 +60,7 @@ func plant(ctx context.Context, c console, cfg *config.Config, upstream string) 
 	}
 	s := seed.Marketplace(upstream, cfg.Stellar.Network)
 	s.Keys = []apikey.Key{seed.Key(seed.KeyID, plain, system.Now())}
-	fresh, err := postgres.Plant(ctx, handle, s)
+	fresh, err := postgres.InsertSeed(ctx, handle, s)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 type Matcher struct {
 	exact    map[string][]Endpoint // by PathKey; paths without parameters
 	patterns []pattern             // most specific first
-	rest     []Endpoint            // AnyPath
+	catchAll []Endpoint            // AnyPath
 }
 
 // pattern is a path with parameters.
@@ -27,7 +27,7 @@ func NewMatcher(endpoints []Endpoint) *Matcher {
 		key := PathKey(e.Path)
 		switch {
 		case e.Path == AnyPath:
-			m.rest = append(m.rest, e)
+			m.catchAll = append(m.catchAll, e)
 		case !strings.Contains(key, "{}"):
 			m.exact[key] = append(m.exact[key], e)
 		default:
@@ -91,7 +91,7 @@ func (m *Matcher) Find(method string, p Path) (*Endpoint, bool) {
 
 // Any returns the AnyPath endpoint for a method.
 func (m *Matcher) Any(method string) (*Endpoint, bool) {
-	e := pick(m.rest, method)
+	e := pick(m.catchAll, method)
 	return e, e != nil
 }
 

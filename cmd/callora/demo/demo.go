@@ -161,7 +161,7 @@ func plant(ctx context.Context, cfg *config.Config, s state, upstream string) er
 	}
 	data := seed.Marketplace(upstream, cfg.Stellar.Network)
 	data.Keys = []apikey.Key{seed.Key(s.APIKeyID, s.APIKey, system.Now())}
-	_, err = postgres.Plant(ctx, handle, data)
+	_, err = postgres.InsertSeed(ctx, handle, data)
 	return err
 }
 

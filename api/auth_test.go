@@ -9,7 +9,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/CalloraOrg/callora-backend/api"
+	"github.com/CalloraOrg/callora-backend/api/edge"
 )
 
 func TestWhoIsAskingIsProvenByAToken(t *testing.T) {
@@ -112,7 +112,7 @@ func TestAMintedTokenIsGoodForItsTime(t *testing.T) {
 	t.Parallel()
 	now := noon
 	w := newWorld(t, func(w *world) { w.deps.Now = func() time.Time { return now } })
-	token, err := api.Tokens{Secret: w.cfg.JWTSecret}.Mint(w.consumer, time.Hour, now)
+	token, err := edge.Tokens{Secret: w.cfg.JWTSecret}.Mint(w.consumer, time.Hour, now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"github.com/CalloraOrg/callora-backend/api/edge"
 	"github.com/CalloraOrg/callora-backend/api/gen"
 	"github.com/CalloraOrg/callora-backend/app/catalog"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
@@ -12,7 +13,7 @@ import (
 // ListApis serves GET /api/apis.
 func (o *operations) ListApis(ctx context.Context, r gen.ListApisRequestObject) (gen.ListApisResponseObject, error) {
 	limit, offset := pageOf(r.Params.Limit, r.Params.Offset, r.Params.Page)
-	found, err := o.s.uses.ListAPIs.Do(ctx, ports.ListingQuery{
+	found, err := o.uses.Catalog.List.Do(ctx, ports.ListingQuery{
 		Category: orEmpty(r.Params.Category), Search: orEmpty(r.Params.Search), Limit: limit, Offset: offset,
 	})
 	if err != nil {
@@ -23,7 +24,7 @@ func (o *operations) ListApis(ctx context.Context, r gen.ListApisRequestObject) 
 
 // GetApi serves GET /api/apis/{id}.
 func (o *operations) GetApi(ctx context.Context, r gen.GetApiRequestObject) (gen.GetApiResponseObject, error) {
-	api, err := o.s.uses.GetAPI.Do(ctx, r.Id)
+	api, err := o.uses.Catalog.Get.Do(ctx, r.Id)
 	if err != nil {
 		return nil, err
 	}
@@ -33,8 +34,8 @@ func (o *operations) GetApi(ctx context.Context, r gen.GetApiRequestObject) (gen
 // PublishApi serves POST /api/apis.
 func (o *operations) PublishApi(ctx context.Context, r gen.PublishApiRequestObject) (gen.PublishApiResponseObject, error) {
 	b := r.Body
-	api, err := o.s.uses.PublishAPI.Do(ctx, catalog.PublishInput{
-		Actor: actor(ctx), Slug: orEmpty(b.Slug), Name: b.Name, Description: orEmpty(b.Description), BaseURL: b.BaseUrl,
+	api, err := o.uses.Catalog.Publish.Do(ctx, catalog.PublishInput{
+		Actor: edge.Actor(ctx), Slug: orEmpty(b.Slug), Name: b.Name, Description: orEmpty(b.Description), BaseURL: b.BaseUrl,
 		LogoURL: orEmpty(b.LogoUrl), Category: b.Category,
 		Endpoints: list(b.Endpoints, func(e gen.NewEndpoint) catalog.PublishEndpoint {
 			return catalog.PublishEndpoint{Method: string(e.Method), Path: e.Path, Price: e.PricePerCallUsdc, Description: orEmpty(e.Description)}

@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/getkin/kin-openapi/openapi3"
+
 	backend "github.com/CalloraOrg/callora-backend"
+	"github.com/CalloraOrg/callora-backend/api/edge"
 )
 
 // mountDocuments serves the operations whose answers are not JSON objects of ours.
-func (s *server) mountDocuments(m *router, metrics http.Handler) error {
-	asJSON, err := m.spec.MarshalJSON()
+func mountDocuments(e *edge.Edge, spec *openapi3.T, cfg Config, metrics http.Handler) error {
+	asJSON, err := spec.MarshalJSON()
 	if err != nil {
 		return fmt.Errorf("write the spec as JSON: %w", err)
 	}
@@ -18,12 +21,12 @@ func (s *server) mountDocuments(m *router, metrics http.Handler) error {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		})
 	}
-	if s.cfg.Production {
-		metrics = keyed(s.cfg.MetricsKey, metrics)
+	if cfg.Production {
+		metrics = edge.Keyed(cfg.MetricsKey, metrics)
 	}
-	m.HandleFunc("GET /api/metrics", metrics.ServeHTTP)
-	m.HandleFunc("GET /api/openapi.yaml", document("application/yaml", backend.OpenAPI))
-	m.HandleFunc("GET /api/openapi.json", document("application/json", asJSON))
+	e.HandleFunc("GET /api/metrics", metrics.ServeHTTP)
+	e.HandleFunc("GET /api/openapi.yaml", document("application/yaml", backend.OpenAPI))
+	e.HandleFunc("GET /api/openapi.json", document("application/json", asJSON))
 	return nil
 }
 

@@ -11,9 +11,9 @@ const serviceName = "callora-backend"
 
 // GetHealth serves GET /api/health.
 func (o *operations) GetHealth(ctx context.Context, _ gen.GetHealthRequestObject) (gen.GetHealthResponseObject, error) {
-	report := o.s.uses.CheckHealth.Do(ctx)
+	report := o.uses.Health.Do(ctx)
 	body := gen.Health{
-		Status: gen.HealthStatus(report.Status), Service: serviceName, Version: o.s.cfg.Version, Timestamp: report.At.UTC(),
+		Status: gen.HealthStatus(report.Status), Service: serviceName, Version: o.version, Timestamp: report.At.UTC(),
 		Checks: map[string]gen.HealthStatus{"api": gen.HealthStatus(health.OK)},
 	}
 	for name, status := range report.Checks {

@@ -13,7 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/CalloraOrg/callora-backend/api"
+	"github.com/CalloraOrg/callora-backend/api/edge"
 	"github.com/CalloraOrg/callora-backend/domain/fault"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/ports"
@@ -309,7 +309,7 @@ func TestPagesOfKnownOriginsMayCall(t *testing.T) {
 		{"https://localhost:1", true, false}, {"null", true, false}, {"http://localhost:", true, false},
 	} {
 		w := newWorld(t, func(w *world) {
-			w.cfg.CORS = api.CORS{Origins: []string{" https://shop.example/ "}, Development: tc.development, Production: !tc.development}
+			w.cfg.CORS = edge.CORS{Origins: []string{" https://shop.example/ "}, Development: tc.development, Production: !tc.development}
 		})
 		a := w.plain(t, "GET", "/api/apis", "Origin", tc.origin)
 		h := a.Header()
@@ -333,7 +333,7 @@ func TestPagesOfKnownOriginsMayCall(t *testing.T) {
 
 func TestAPreflightMayNameHeadersInAnyForm(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(w *world) { w.cfg.CORS = api.CORS{Origins: []string{"https://shop.example"}} })
+	w := newWorld(t, func(w *world) { w.cfg.CORS = edge.CORS{Origins: []string{"https://shop.example"}} })
 	for _, names := range [][]string{
 		{"content-type,x-api-key"}, {"X-Api-Key, Content-Type"}, {"X-Api-Key,Content-Type"}, {"X-Api-Key", "content-type"},
 	} {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"github.com/CalloraOrg/callora-backend/api/edge"
 	"github.com/CalloraOrg/callora-backend/api/gen"
 	"github.com/CalloraOrg/callora-backend/app/access"
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
@@ -11,14 +12,14 @@ import (
 
 // IssueKey serves POST /api/apis/{apiId}/keys.
 func (o *operations) IssueKey(ctx context.Context, r gen.IssueKeyRequestObject) (gen.IssueKeyResponseObject, error) {
-	in := access.IssueKeyInput{Actor: actor(ctx), API: r.ApiId}
+	in := access.IssueKeyInput{Actor: edge.Actor(ctx), API: r.ApiId}
 	if r.Body != nil {
 		in.Scopes = orEmpty(r.Body.Scopes)
 		if n := r.Body.RateLimitPerMinute; n != nil {
 			in.RateLimitPerMinute = new(int(*n))
 		}
 	}
-	issued, err := o.s.uses.IssueKey.Do(ctx, in)
+	issued, err := o.uses.Access.Issue.Do(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +29,7 @@ func (o *operations) IssueKey(ctx context.Context, r gen.IssueKeyRequestObject) 
 // ListKeys serves GET /api/keys.
 func (o *operations) ListKeys(ctx context.Context, r gen.ListKeysRequestObject) (gen.ListKeysResponseObject, error) {
 	limit, offset := pageOf(r.Params.Limit, r.Params.Offset, r.Params.Page)
-	keys, err := o.s.uses.ListKeys.Do(ctx, access.ListKeysInput{Actor: actor(ctx), Limit: limit, Offset: offset})
+	keys, err := o.uses.Access.List.Do(ctx, access.ListKeysInput{Actor: edge.Actor(ctx), Limit: limit, Offset: offset})
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +38,7 @@ func (o *operations) ListKeys(ctx context.Context, r gen.ListKeysRequestObject) 
 
 // RotateKey serves POST /api/keys/{id}/rotate.
 func (o *operations) RotateKey(ctx context.Context, r gen.RotateKeyRequestObject) (gen.RotateKeyResponseObject, error) {
-	rotated, err := o.s.uses.RotateKey.Do(ctx, access.RotateKeyInput{Actor: actor(ctx), Key: id.ID(r.Id)})
+	rotated, err := o.uses.Access.Rotate.Do(ctx, access.RotateKeyInput{Actor: edge.Actor(ctx), Key: id.ID(r.Id)})
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +51,7 @@ func (o *operations) RotateKey(ctx context.Context, r gen.RotateKeyRequestObject
 
 // RevokeKey serves DELETE /api/keys/{id}.
 func (o *operations) RevokeKey(ctx context.Context, r gen.RevokeKeyRequestObject) (gen.RevokeKeyResponseObject, error) {
-	if err := o.s.uses.RevokeKey.Do(ctx, access.RevokeKeyInput{Actor: actor(ctx), Key: id.ID(r.Id)}); err != nil {
+	if err := o.uses.Access.Revoke.Do(ctx, access.RevokeKeyInput{Actor: edge.Actor(ctx), Key: id.ID(r.Id)}); err != nil {
 		return nil, err
 	}
 	return gen.RevokeKey204Response{}, nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/oapi-codegen/runtime/types"
 
+	"github.com/CalloraOrg/callora-backend/api/edge"
 	"github.com/CalloraOrg/callora-backend/api/gen"
 	"github.com/CalloraOrg/callora-backend/app/metering"
 	"github.com/CalloraOrg/callora-backend/domain/fault"
@@ -17,11 +18,11 @@ import (
 
 // GetUsage serves GET /api/usage.
 func (o *operations) GetUsage(ctx context.Context, r gen.GetUsageRequestObject) (gen.GetUsageResponseObject, error) {
-	in, err := usageInput(actor(ctx), r.Params)
+	in, err := usageInput(edge.Actor(ctx), r.Params)
 	if err != nil {
 		return nil, err
 	}
-	page, err := o.s.uses.GetUsage.Do(ctx, in)
+	page, err := o.uses.Metering.GetUsage.Do(ctx, in)
 	if err != nil {
 		return nil, err
 	}

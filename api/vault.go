@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/CalloraOrg/callora-backend/api/edge"
 	"github.com/CalloraOrg/callora-backend/api/gen"
 	"github.com/CalloraOrg/callora-backend/app/billing"
 	"github.com/CalloraOrg/callora-backend/domain/vault"
@@ -11,7 +12,7 @@ import (
 
 // GetVaultBalance serves GET /api/vault/balance.
 func (o *operations) GetVaultBalance(ctx context.Context, r gen.GetVaultBalanceRequestObject) (gen.GetVaultBalanceResponseObject, error) {
-	b, err := o.s.uses.GetBalance.Do(ctx, billing.GetBalanceInput{Actor: actor(ctx), Network: vault.Network(orEmpty(r.Params.Network))})
+	b, err := o.uses.Billing.GetBalance.Do(ctx, billing.GetBalanceInput{Actor: edge.Actor(ctx), Network: vault.Network(orEmpty(r.Params.Network))})
 	if err != nil {
 		return nil, err
 	}

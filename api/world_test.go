@@ -24,6 +24,7 @@ import (
 
 	backend "github.com/CalloraOrg/callora-backend"
 	"github.com/CalloraOrg/callora-backend/api"
+	"github.com/CalloraOrg/callora-backend/api/edge"
 	"github.com/CalloraOrg/callora-backend/app/access"
 	"github.com/CalloraOrg/callora-backend/app/billing"
 	"github.com/CalloraOrg/callora-backend/app/catalog"
@@ -79,20 +80,22 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	w := &world{
 		keys: portstest.NewKeys(), catalog: portstest.NewCatalog(), vaults: &portstest.Vaults{}, usage: &portstest.Usage{},
 		consumer: newID(), seller: newID(), logs: logs, observed: &observed{},
-		cfg: api.Config{Version: "1.2.3", JWTSecret: []byte("a secret for tests"), MetricsKey: "metrics key", BodyLimit: 100 << 10},
+		cfg: api.Config{Version: "1.2.3", Config: edge.Config{
+			JWTSecret: []byte("a secret for tests"), MetricsKey: "metrics key", BodyLimit: 100 << 10,
+		}},
 	}
-	w.deps = api.Deps{
+	w.deps.Deps = edge.Deps{
 		Log: zap.New(core), Now: func() time.Time { return noon }, NewID: newID,
-		Metrics: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-			rw.Header().Set("Content-Type", "text/plain; version=0.0.4")
-			_, _ = io.WriteString(rw, "up 1\n")
-		}),
 		Observe: func(method, route, group string, status int, _ time.Duration) {
 			w.observed.mu.Lock()
 			defer w.observed.mu.Unlock()
 			w.observed.seen = append(w.observed.seen, strings.Join([]string{method, route, group, http.StatusText(status)}, " "))
 		},
 	}
+	w.deps.Metrics = http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		_, _ = io.WriteString(rw, "up 1\n")
+	})
 	w.developer = listing.Developer{ID: newID(), UserID: w.seller, Name: "Ada", Website: "https://ada.example"}
 	w.catalog.AddDeveloper(w.developer)
 	w.weather = w.list(t, "weather", listing.Active)
@@ -113,16 +116,20 @@ func (w *world) start(t *testing.T) {
 	random := rand.New(rand.NewSource(1)) //nolint:gosec // keys of tests may be guessed
 	now := w.deps.Now
 	h, err := api.New(w.cfg, api.UseCases{
-		CheckHealth: health.CheckHealth{Checks: w.checks, Now: now},
-		ListAPIs:    catalog.ListAPIs{Catalog: w.catalog},
-		GetAPI:      catalog.GetAPI{Catalog: w.catalog},
-		PublishAPI:  catalog.PublishAPI{Store: w.catalog, Upstreams: w, Now: now, NewID: newID},
-		IssueKey:    access.IssueKey{Keys: w.keys, Catalog: w.catalog, Now: now, NewID: newID, Random: random},
-		ListKeys:    access.ListKeys{Keys: w.keys},
-		RotateKey:   access.RotateKey{Keys: w.keys, Now: now, NewID: newID, Random: random, Grace: 24 * time.Hour},
-		RevokeKey:   access.RevokeKey{Keys: w.keys, Now: now},
-		GetBalance:  billing.GetBalance{Balances: w.vaults, Network: vault.Testnet},
-		GetUsage:    metering.GetUsage{Reader: w.usage, Now: now},
+		Health: health.CheckHealth{Checks: w.checks, Now: now},
+		Catalog: api.Catalog{
+			List:    catalog.ListAPIs{Catalog: w.catalog},
+			Get:     catalog.GetAPI{Catalog: w.catalog},
+			Publish: catalog.PublishAPI{Store: w.catalog, Upstreams: w, Now: now, NewID: newID},
+		},
+		Access: api.Access{
+			Issue:  access.IssueKey{Keys: w.keys, Catalog: w.catalog, Now: now, NewID: newID, Random: random},
+			List:   access.ListKeys{Keys: w.keys},
+			Rotate: access.RotateKey{Keys: w.keys, Now: now, NewID: newID, Random: random, Grace: 24 * time.Hour},
+			Revoke: access.RevokeKey{Keys: w.keys, Now: now},
+		},
+		Billing:  api.Billing{GetBalance: billing.GetBalance{Balances: w.vaults, Network: vault.Testnet}},
+		Metering: api.Metering{GetUsage: metering.GetUsage{Reader: w.usage, Now: now}},
 	}, w.deps)
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +185,7 @@ func (w *world) as(t *testing.T, user id.ID, method, target, body string) answer
 		r.Header.Set("Content-Type", "application/json")
 	}
 	if !user.IsZero() {
-		token, err := api.Tokens{Secret: w.cfg.JWTSecret}.Mint(user, time.Minute, noon)
+		token, err := edge.Tokens{Secret: w.cfg.JWTSecret}.Mint(user, time.Minute, noon)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/CalloraOrg/callora-backend/adapters/metrics"
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
 	"github.com/CalloraOrg/callora-backend/api"
+	"github.com/CalloraOrg/callora-backend/api/edge"
 	"github.com/CalloraOrg/callora-backend/app/access"
 	"github.com/CalloraOrg/callora-backend/app/billing"
 	"github.com/CalloraOrg/callora-backend/app/catalog"
@@ -24,54 +25,78 @@ import (
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
-var restModule = fx.Module("rest", fx.Provide(newUseCases, newREST))
+var restModule = fx.Module("rest", fx.Provide(newCatalog, newAccess, newBilling, newMetering, newHealth, newREST))
 
-// useCaseNeeds is what the use cases are made of.
-type useCaseNeeds struct {
-	fx.In
-
-	Config   *config.Config
-	Handle   *sqlx.DB
-	Keys     *postgres.Keys
-	Catalog  *postgres.Catalog
-	Balances *postgres.Balances
-	Usage    *postgres.UsageReader
-	Now      ports.Clock
-	NewID    ports.NewID
+func newCatalog(cfg *config.Config, store *postgres.Catalog, now ports.Clock, newID ports.NewID) (api.Catalog, error) {
+	upstreams, err := egress.NewGuard(cfg.Gateway.HostAllowlist)
+	if err != nil {
+		return api.Catalog{}, err
+	}
+	return api.Catalog{
+		List:    catalog.ListAPIs{Catalog: store},
+		Get:     catalog.GetAPI{Catalog: store},
+		Publish: catalog.PublishAPI{Store: store, Upstreams: upstreams, Now: now, NewID: newID},
+	}, nil
 }
 
-func newUseCases(n useCaseNeeds) (api.UseCases, error) {
-	upstreams, err := egress.NewGuard(n.Config.Gateway.HostAllowlist)
-	if err != nil {
-		return api.UseCases{}, err
+func newAccess(cfg *config.Config, keys *postgres.Keys, apis *postgres.Catalog, now ports.Clock, newID ports.NewID) api.Access {
+	return api.Access{
+		Issue:  access.IssueKey{Keys: keys, Catalog: apis, Now: now, NewID: newID, Random: rand.Reader},
+		List:   access.ListKeys{Keys: keys},
+		Rotate: access.RotateKey{Keys: keys, Now: now, NewID: newID, Random: rand.Reader, Grace: cfg.Rest.KeyGrace.D()},
+		Revoke: access.RevokeKey{Keys: keys, Now: now},
 	}
-	return api.UseCases{
-		CheckHealth: health.CheckHealth{Checks: healthChecks(n.Config, n.Handle), Now: n.Now},
-		ListAPIs:    catalog.ListAPIs{Catalog: n.Catalog},
-		GetAPI:      catalog.GetAPI{Catalog: n.Catalog},
-		PublishAPI:  catalog.PublishAPI{Store: n.Catalog, Upstreams: upstreams, Now: n.Now, NewID: n.NewID},
-		IssueKey:    access.IssueKey{Keys: n.Keys, Catalog: n.Catalog, Now: n.Now, NewID: n.NewID, Random: rand.Reader},
-		ListKeys:    access.ListKeys{Keys: n.Keys},
-		RotateKey:   access.RotateKey{Keys: n.Keys, Now: n.Now, NewID: n.NewID, Random: rand.Reader, Grace: n.Config.Rest.KeyGrace.D()},
-		RevokeKey:   access.RevokeKey{Keys: n.Keys, Now: n.Now},
-		GetBalance:  billing.GetBalance{Balances: n.Balances, Network: n.Config.Stellar.Network},
-		GetUsage:    metering.GetUsage{Reader: n.Usage, Now: n.Now},
-	}, nil
+}
+
+func newBilling(cfg *config.Config, balances *postgres.Balances) api.Billing {
+	return api.Billing{GetBalance: billing.GetBalance{Balances: balances, Network: cfg.Stellar.Network}}
+}
+
+func newMetering(reader *postgres.UsageReader, now ports.Clock) api.Metering {
+	return api.Metering{GetUsage: metering.GetUsage{Reader: reader, Now: now}}
+}
+
+func newHealth(cfg *config.Config, handle *sqlx.DB, now ports.Clock) health.CheckHealth {
+	return health.CheckHealth{Checks: healthChecks(cfg, handle), Now: now}
 }
 
 // restHandler keeps the REST API's handler apart from others in the wiring.
 type restHandler http.Handler
 
-func newREST(cfg *config.Config, uses api.UseCases, log *zap.Logger, m *metrics.Metrics, limiter ports.Limiter, now ports.Clock, newID ports.NewID) (restHandler, error) {
-	return api.New(api.Config{
-		Production: cfg.Production(), Version: cfg.Version, JWTSecret: []byte(cfg.JWTSecret), MetricsKey: string(cfg.MetricsKey),
-		BodyLimit: int64(cfg.Rest.RequestLimit), RateLimit: cfg.Rest.RateMax, RateWindow: cfg.Rest.RateWindow.D(),
-		Proxies: httpkit.Proxies{LastHop: cfg.Rest.TrustedHops}, CORS: corsOf(cfg),
-	}, uses, api.Deps{Log: log, Now: now, NewID: newID, Limiter: limiter, Metrics: m.Handler(), Observe: m.Observe})
+// restNeeds is what the REST API is made of.
+type restNeeds struct {
+	fx.In
+
+	Config   *config.Config
+	Log      *zap.Logger
+	Metrics  *metrics.Metrics
+	Limiter  ports.Limiter
+	Now      ports.Clock
+	NewID    ports.NewID
+	Health   health.CheckHealth
+	Catalog  api.Catalog
+	Access   api.Access
+	Billing  api.Billing
+	Metering api.Metering
 }
 
-func corsOf(cfg *config.Config) api.CORS {
-	return api.CORS{Origins: cfg.Origins, Development: cfg.Env == "development", Production: cfg.Production()}
+func newREST(n restNeeds) (restHandler, error) {
+	cfg := n.Config
+	return api.New(
+		api.Config{Version: cfg.Version, Config: edge.Config{
+			Production: cfg.Production(), JWTSecret: []byte(cfg.JWTSecret), MetricsKey: string(cfg.MetricsKey),
+			BodyLimit: int64(cfg.Rest.RequestLimit), RateLimit: cfg.Rest.RateMax, RateWindow: cfg.Rest.RateWindow.D(),
+			Proxies: httpkit.Proxies{LastHop: cfg.Rest.TrustedHops}, CORS: corsOf(cfg),
+		}},
+		api.UseCases{Health: n.Health, Catalog: n.Catalog, Access: n.Access, Billing: n.Billing, Metering: n.Metering},
+		api.Deps{Metrics: n.Metrics.Handler(), Deps: edge.Deps{
+			Log: n.Log, Now: n.Now, NewID: n.NewID, Limiter: n.Limiter, Observe: n.Metrics.Observe,
+		}},
+	)
+}
+
+func corsOf(cfg *config.Config) edge.CORS {
+	return edge.CORS{Origins: cfg.Origins, Development: cfg.Env == "development", Production: cfg.Production()}
 }
 
 // newServer is the front door, started last and stopped first.
@@ -88,7 +113,7 @@ func newServer(lc fx.Lifecycle, cfg *config.Config, log *zap.Logger, rest restHa
 }
 
 // forBrowsers adds CORS to calls that come from a page; all others, nearly all, pass as they are.
-func forBrowsers(cors api.CORS, calls http.Handler) http.Handler {
+func forBrowsers(cors edge.CORS, calls http.Handler) http.Handler {
 	wrapped := cors.Wrap(calls)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, page := r.Header["Origin"]; page {

@@ -24,7 +24,7 @@ import (
 	"github.com/CalloraOrg/callora-backend/adapters/pgserver"
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
 	"github.com/CalloraOrg/callora-backend/adapters/system"
-	"github.com/CalloraOrg/callora-backend/api"
+	"github.com/CalloraOrg/callora-backend/api/edge"
 	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 	"github.com/CalloraOrg/callora-backend/cmd/callora/seed"
 	"github.com/CalloraOrg/callora-backend/db"
@@ -166,7 +166,7 @@ func plant(ctx context.Context, cfg *config.Config, s state, upstream string) er
 }
 
 func (o Options) report(n Node, cfg *config.Config, s state, upstream, dir string) (Report, error) {
-	tokens := api.Tokens{Secret: []byte(cfg.JWTSecret)}
+	tokens := edge.Tokens{Secret: []byte(cfg.JWTSecret)}
 	now := system.Now()
 	consumer, err := tokens.Mint(seed.Consumer, tokenLife, now)
 	if err != nil {

@@ -1,4 +1,4 @@
-package api
+package edge
 
 import (
 	"net/http"
@@ -16,9 +16,9 @@ var (
 	errTooMany  = fault.New(fault.TooMany, "TOO_MANY_REQUESTS", "Too Many Requests")
 )
 
-// writeError answers with the one error body that all of the API has. Every way out that is not a success ends here: the
+// WriteError answers with the one error body that all of the API has. Every way out that is not a success ends here: the
 // router, authentication, limits, the validator, the decoder, use cases and panics.
-func writeError(w http.ResponseWriter, r *http.Request, err error) {
+func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r.Context())
 	x.fault = httpkit.Fault(err)
 	httpkit.WriteError(w, x.fault, x.requestID)

@@ -1,4 +1,4 @@
-package api
+package edge
 
 import (
 	"encoding/json"
@@ -110,8 +110,8 @@ func explain(s *openapi3.SchemaError) (code, message string) {
 	return "INVALID_FORMAT", "has a wrong format"
 }
 
-// asInvalid is the fault of a request that the generated decoder could not read although the validator let it pass.
-func asInvalid(err error) error {
+// Invalid is the fault of a request that the generated decoder could not read although the validator let it pass.
+func Invalid(err error) error {
 	field := "body"
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
 		field += "." + wrong.Field

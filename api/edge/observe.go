@@ -1,4 +1,4 @@
-package api
+package edge
 
 import (
 	"context"
@@ -24,24 +24,24 @@ const clientGone = 499
 const maxLoggedPath = 512
 
 // observed opens the exchange of a request, guards it against panics and writes its one line in the log.
-func (s *server) observed(next http.Handler) http.Handler {
+func (e *Edge) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := s.now()
-		client, _ := s.cfg.Proxies.Client(r)
-		x := &exchange{requestID: requestIDOf(r.Header, s.newID), client: client, route: unknownRoute}
-		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), exchangeKey{}, x), s.cfg.Timeout)
+		start := e.deps.Now()
+		client, _ := e.cfg.Proxies.Client(r)
+		x := &exchange{requestID: requestIDOf(r.Header, e.deps.NewID), client: client, route: unknownRoute}
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), exchangeKey{}, x), e.cfg.Timeout)
 		defer cancel()
 		out := &statusWriter{ResponseWriter: w}
 		out.Header().Set("X-Request-Id", x.requestID)
 		inner := r.WithContext(ctx)
-		defer func() { s.note(r, x, out.status, s.now().Sub(start)) }()
-		defer s.recovered(out, inner)
+		defer func() { e.note(r, x, out.status, e.deps.Now().Sub(start)) }()
+		defer e.recovered(out, inner)
 		next.ServeHTTP(out, inner)
 	})
 }
 
 // recovered answers for a handler that panicked. When its answer has begun, only a broken connection can tell the caller.
-func (s *server) recovered(w *statusWriter, r *http.Request) {
+func (e *Edge) recovered(w *statusWriter, r *http.Request) {
 	p := recover()
 	if p == nil {
 		return
@@ -49,7 +49,7 @@ func (s *server) recovered(w *statusWriter, r *http.Request) {
 	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(p)
 	}
-	s.log.Error("a request panicked", zap.String("requestId", exchangeOf(r.Context()).requestID),
+	e.deps.Log.Error("a request panicked", zap.String("requestId", exchangeOf(r.Context()).requestID),
 		zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 	if w.status != 0 {
 		panic(http.ErrAbortHandler)
@@ -57,18 +57,18 @@ func (s *server) recovered(w *statusWriter, r *http.Request) {
 	for _, name := range []string{"Content-Encoding", "Content-Length", "Etag"} { // of the answer that did not come about
 		w.Header().Del(name)
 	}
-	writeError(w, r, fmt.Errorf("panic: %v", p))
+	WriteError(w, r, fmt.Errorf("panic: %v", p))
 }
 
-func (s *server) note(r *http.Request, x *exchange, status int, took time.Duration) {
+func (e *Edge) note(r *http.Request, x *exchange, status int, took time.Duration) {
 	if status == 0 {
 		status = http.StatusOK
 	}
 	if r.Context().Err() != nil && status >= http.StatusInternalServerError {
 		status = clientGone
 	}
-	if s.observe != nil {
-		s.observe(r.Method, x.route, groupOf(x.route), status, took)
+	if e.deps.Observe != nil {
+		e.deps.Observe(r.Method, x.route, groupOf(x.route), status, took)
 	}
 	level := zapcore.InfoLevel
 	switch {
@@ -77,7 +77,7 @@ func (s *server) note(r *http.Request, x *exchange, status int, took time.Durati
 	case status >= http.StatusBadRequest:
 		level = zapcore.WarnLevel
 	}
-	line := s.log.Check(level, "request completed")
+	line := e.deps.Log.Check(level, "request completed")
 	if line == nil {
 		return
 	}

@@ -1,7 +1,6 @@
-package api
+package edge
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
@@ -17,18 +16,15 @@ var (
 	errUnauthorized = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized")
 )
 
-// actor is the signed-in user of an operation that needs one.
-func actor(ctx context.Context) id.ID { return exchangeOf(ctx).actor }
-
 // userOf finds out who is asking. X-User-Id is believed outside production only, and only when nothing better is sent.
-func (s *server) userOf(h http.Header) (id.ID, error) {
+func (e *Edge) userOf(h http.Header) (id.ID, error) {
 	if token, err := bearer(h); err != errUnauthorized {
 		if err != nil {
 			return id.ID{}, err
 		}
-		return s.tokens.user(token, s.now())
+		return e.tokens.user(token, e.deps.Now())
 	}
-	if user, err := id.Parse(h.Get("X-User-Id")); err == nil && !s.cfg.Production && !user.IsZero() {
+	if user, err := id.Parse(h.Get("X-User-Id")); err == nil && !e.cfg.Production && !user.IsZero() {
 		return user, nil
 	}
 	return id.ID{}, errUnauthorized
@@ -50,14 +46,14 @@ func bearer(h http.Header) (token string, err error) {
 	return token, nil
 }
 
-// keyed lets requests pass that carry a key as a Bearer token.
-func keyed(key string, next http.Handler) http.Handler {
+// Keyed lets requests pass that carry a key as a Bearer token.
+func Keyed(key string, next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(key)) // hashed, so that not even the length shows in the time of the comparison
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, err := bearer(r.Header)
 		got := sha256.Sum256([]byte(token))
 		if err != nil || key == "" || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-			writeError(w, r, errUnauthorized)
+			WriteError(w, r, errUnauthorized)
 			return
 		}
 		next.ServeHTTP(w, r)

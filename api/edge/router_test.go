@@ -1,4 +1,4 @@
-package api
+package edge
 
 import (
 	"context"
@@ -52,9 +52,9 @@ func TestTheSpecAndWhatIsServedAreTheSame(t *testing.T) {
 func TestALayerOnItsOwnStillAnswers(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
-	writeError(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil), errNotFound)
+	WriteError(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil), errNotFound)
 	var body httpkit.Envelope
-	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != 404 || body.RequestID != "unknown" || !actor(context.Background()).IsZero() {
+	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != 404 || body.RequestID != "unknown" || !Actor(context.Background()).IsZero() {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

@@ -1,4 +1,4 @@
-package api
+package edge
 
 import (
 	"bytes"
@@ -24,11 +24,11 @@ var validation = &openapi3filter.Options{
 }
 
 // valid lets requests pass that are as the spec says.
-func (s *server) valid(op *operation, next http.Handler) http.Handler {
+func (e *Edge) valid(op *operation, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if op.route.Operation.RequestBody != nil {
-			if err := s.readBody(w, r); err != nil {
-				writeError(w, r, err)
+			if err := e.readBody(w, r); err != nil {
+				WriteError(w, r, err)
 				return
 			}
 		}
@@ -48,7 +48,7 @@ func (s *server) valid(op *operation, next http.Handler) http.Handler {
 			err = fault.InvalidFields(details...)
 		}
 		if err != nil {
-			writeError(w, r, err)
+			WriteError(w, r, err)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -56,11 +56,11 @@ func (s *server) valid(op *operation, next http.Handler) http.Handler {
 }
 
 // readBody takes the whole body in, which is to be small and JSON.
-func (s *server) readBody(w http.ResponseWriter, r *http.Request) error {
-	if r.ContentLength > s.cfg.BodyLimit {
+func (e *Edge) readBody(w http.ResponseWriter, r *http.Request) error {
+	if r.ContentLength > e.cfg.BodyLimit {
 		return errTooLarge // without reading any of it
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.cfg.BodyLimit))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, e.cfg.BodyLimit))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return errTooLarge
 	}

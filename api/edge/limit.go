@@ -1,4 +1,4 @@
-package api
+package edge
 
 import (
 	"math"
@@ -12,20 +12,20 @@ import (
 
 // signedIn lets requests pass whose user is known and within the rate limit. Requests without a user count against their
 // address, so that guessing tokens is limited too.
-func (s *server) signedIn(next http.Handler) http.Handler {
+func (e *Edge) signedIn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
-		user, err := s.userOf(r.Header)
+		user, err := e.userOf(r.Header)
 		key := "ip:" + httpkit.LimitKey(x.client)
 		if err == nil {
 			x.actor, key = user, "user:"+user.String()
 		}
 		w.Header().Set("Cache-Control", "no-store")
-		if !s.admit(w, key) {
+		if !e.admit(w, key) {
 			err = errTooMany
 		}
 		if err != nil {
-			writeError(w, r, err)
+			WriteError(w, r, err)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -33,11 +33,11 @@ func (s *server) signedIn(next http.Handler) http.Handler {
 }
 
 // admit counts a request and shows the state of its limit in the answer's header.
-func (s *server) admit(w http.ResponseWriter, key string) bool {
-	if s.limiter == nil || s.cfg.RateLimit == 0 {
+func (e *Edge) admit(w http.ResponseWriter, key string) bool {
+	if e.deps.Limiter == nil || e.cfg.RateLimit == 0 {
 		return true
 	}
-	d := s.limiter.Take("rest:"+key, s.cfg.RateLimit, s.cfg.RateWindow)
+	d := e.deps.Limiter.Take("rest:"+key, e.cfg.RateLimit, e.cfg.RateWindow)
 	showLimit(w.Header(), d)
 	return d.Allowed
 }

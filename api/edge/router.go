@@ -1,4 +1,4 @@
-package api
+package edge
 
 import (
 	"fmt"
@@ -64,7 +64,7 @@ func (m *router) complete() error {
 // not redirected.
 func (m *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != path.Clean(r.URL.Path) {
-		writeError(w, r, errNotFound)
+		WriteError(w, r, errNotFound)
 		return
 	}
 	refusal, pattern := m.Handler(r)
@@ -75,11 +75,11 @@ func (m *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	verdict := verdict{header: http.Header{}}
 	refusal.ServeHTTP(&verdict, r)
 	if verdict.status != http.StatusMethodNotAllowed {
-		writeError(w, r, errNotFound)
+		WriteError(w, r, errNotFound)
 		return
 	}
 	w.Header().Set("Allow", verdict.header.Get("Allow"))
-	writeError(w, r, errMethod)
+	WriteError(w, r, errMethod)
 }
 
 // verdict takes the mux's own refusal, of which only the status and the methods are kept.

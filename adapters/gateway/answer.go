@@ -81,17 +81,6 @@ func (c *call) begin(status int) {
 	c.sent, c.out.begun = true, true
 }
 
-// nothingCharged is the X-Callora-Charge of a call that is not charged.
-var nothingCharged = []string{zeroCharge}
-
-// price is the X-Callora-Charge of a call that is charged.
-func (c *call) price() []string {
-	if c.free {
-		return nothingCharged
-	}
-	return c.endpoint.charge
-}
-
 // answerSmall reads the whole body, charges, and only then lets anything out.
 func (c *call) answerSmall(res *http.Response) error {
 	buf := buffers.Get()
@@ -116,17 +105,17 @@ func (c *call) answerWhole(res *http.Response, body []byte) error {
 	if err := c.charge(res.StatusCode, c.keep(res, body, true)); err != nil {
 		return err
 	}
-	res.Header[headerCharge] = c.price()
+	res.Header[headerCharge] = c.payment.amount(c.endpoint.Charge)
 	c.begin(res.StatusCode)
 	return nil
 }
 
 // keep is the answer to be kept for the call's Idempotency-Key, nil without one.
 func (c *call) keep(res *http.Response, body []byte, whole bool) *usage.IdempotentAnswer {
-	if c.once == nil || c.free {
+	if c.payment.claim == nil || c.payment.free {
 		return nil
 	}
-	a := &usage.IdempotentAnswer{Key: c.once.key, BodyHash: c.bodySum(), Status: res.StatusCode, Header: res.Header.Clone()}
+	a := &usage.IdempotentAnswer{Key: c.payment.claim.key, BodyHash: c.bodySum(), Status: res.StatusCode, Header: res.Header.Clone()}
 	if whole && len(res.Trailer) == 0 { // trailers have no place in what is kept
 		a.Kept, a.Body = true, append([]byte{}, body...)
 	}

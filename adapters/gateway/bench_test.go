@@ -61,7 +61,7 @@ func busy(b *testing.B, upstream string, apis int) (*Gateway, string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := g.table.load(b.Context()); err != nil {
+	if err := g.table.Load(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	return g, key
@@ -164,16 +164,16 @@ func BenchmarkTable(b *testing.B) {
 	b.Run("find", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if g.table.find("api-7777") == nil {
+			if g.table.Find("api-7777") == nil {
 				b.Fatal("not found")
 			}
 		}
 	})
 	b.Run("change one of 10000", func(b *testing.B) {
 		b.ReportAllocs()
-		u := g.table.find("api-1").id
+		u := g.table.Find("api-1").ID
 		for b.Loop() {
-			if _, err := g.table.reload(b.Context(), []id.ID{u}); err != nil {
+			if _, err := g.table.Reload(b.Context(), []id.ID{u}); err != nil {
 				b.Fatal(err)
 			}
 		}

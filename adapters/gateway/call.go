@@ -10,10 +10,11 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/CalloraOrg/callora-backend/adapters/gateway/keys"
+	"github.com/CalloraOrg/callora-backend/adapters/gateway/routes"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
 	"github.com/CalloraOrg/callora-backend/domain/usage"
-	"github.com/CalloraOrg/callora-backend/ports"
 )
 
 // call is one call on its way through the gateway.
@@ -25,15 +26,13 @@ type call struct {
 	start time.Time
 
 	requestID string
-	event     id.ID // of the charge: the request's own id, or that of the first call with the same Idempotency-Key
-	key       *cachedKey
-	route     *route
-	endpoint  *offer
+	key       *keys.Key
+	route     *routes.API
+	endpoint  *routes.Endpoint
 	path      listing.Path
-	target    *target
+	target    *routes.Target
 	legacy    bool
-	hold      ports.Hold
-	once      *idempotentCall // nil without an Idempotency-Key
+	payment   payment
 	body      *requestBody
 	watch     watchdog
 
@@ -41,8 +40,6 @@ type call struct {
 	sent       bool // the answer's header is on its way: no envelope can follow
 	upstream   time.Duration
 	upstreamAt time.Time
-	charged    bool
-	free       bool   // charged before, under the same Idempotency-Key
 	refusal    string // why it was refused, by reasonOf
 	cause      error  // for the log
 }
@@ -59,34 +56,27 @@ func callOf(ctx context.Context) *call {
 
 // name gives the call the id of its charge. It is also what caller, upstream and log know the call by.
 func (c *call) name(event id.ID) {
-	c.event, c.requestID = event, event.String()
+	c.payment.event, c.requestID = event, event.String()
 	c.w.Header()[headerID] = []string{c.requestID}
 }
 
 // charge records the call. On an error it is not charged, and no complete answer may be given.
 func (c *call) charge(status int, answer *usage.IdempotentAnswer) error {
-	if c.free {
-		return nil // it is the same call once more
-	}
 	e := usage.Event{
-		ID: c.event, UserID: c.key.UserID, APIID: c.route.id, EndpointID: c.endpoint.ID, KeyID: c.key.ID, Status: status,
-		Latency: c.upstream, OccurredAt: c.event.Time(), Idempotent: answer,
+		ID: c.payment.event, UserID: c.key.UserID, APIID: c.route.ID, EndpointID: c.endpoint.ID, KeyID: c.key.ID, Status: status,
+		Latency: c.upstream, OccurredAt: c.payment.event.Time(), Idempotent: answer,
 	}
-	if err := c.hold.Charge(c.r.Context(), e); err != nil {
+	err := c.payment.charge(c.r.Context(), e)
+	if err != nil {
 		c.cause = err
-		return usage.ErrNotRecorded.Because(err)
 	}
-	c.charged = true
-	return nil
+	return err
 }
 
 // release gives the money back, and the Idempotency-Key too.
 func (c *call) release() {
-	if c.hold != nil {
-		c.hold.Release()
-	}
-	if c.once != nil && !c.charged && !c.free {
-		c.once.forget(c)
+	if claim := c.payment.release(); claim != nil {
+		claim.forget(c)
 	}
 }
 
@@ -140,19 +130,19 @@ func (c *call) log(took time.Duration) {
 		zap.Float64("durationMs", float64(took.Microseconds())/1000), zap.String("clientIp", c.address()),
 	)
 	if c.route != nil {
-		fields = append(fields, zap.String("api", c.route.slug), zap.String("apiId", c.route.text))
+		fields = append(fields, zap.String("api", c.route.Slug), zap.String("apiId", c.route.Text))
 	}
 	if c.endpoint != nil {
-		fields = append(fields, zap.String("endpoint", c.endpoint.name))
+		fields = append(fields, zap.String("endpoint", c.endpoint.Name))
 	}
 	if c.key != nil {
-		fields = append(fields, zap.String("keyPrefix", c.key.Prefix), zap.String("userId", c.key.owner))
+		fields = append(fields, zap.String("keyPrefix", c.key.Prefix), zap.String("userId", c.key.Owner))
 	}
 	if c.upstream > 0 {
 		fields = append(fields, zap.Float64("upstreamMs", float64(c.upstream.Microseconds())/1000))
 	}
-	if c.charged {
-		fields = append(fields, zap.String("charge", c.endpoint.charge[0]))
+	if c.payment.charged {
+		fields = append(fields, zap.String("charge", c.endpoint.Charge[0]))
 	}
 	if c.refusal != "" {
 		fields = append(fields, zap.String("refusal", c.refusal))
@@ -181,12 +171,12 @@ func (c *call) address() string {
 
 // limited applies the key's rate limit, and tells the caller how it stands.
 func (c *call) limited() error {
-	if c.key.limit == 0 || c.g.deps.Limiter == nil {
+	if c.key.Limit == 0 || c.g.deps.Limiter == nil {
 		return nil
 	}
-	d := c.g.deps.Limiter.Take(c.key.Prefix, c.key.limit, time.Minute)
+	d := c.g.deps.Limiter.Take(c.key.Prefix, c.key.Limit, time.Minute)
 	h, values := c.w.Header(), []string{strconv.Itoa(d.Remaining), seconds(d.Reset)}
-	h["X-Ratelimit-Limit"], h["X-Ratelimit-Remaining"], h["X-Ratelimit-Reset"] = c.key.limitText, values[:1:1], values[1:]
+	h["X-Ratelimit-Limit"], h["X-Ratelimit-Remaining"], h["X-Ratelimit-Reset"] = c.key.LimitText, values[:1:1], values[1:]
 	if d.Allowed {
 		return nil
 	}

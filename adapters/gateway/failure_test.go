@@ -139,7 +139,7 @@ func TestACallerWhoLeaves(t *testing.T) {
 		h := open(t, serve)
 		conn, _ := h.raw("GET /v1/call/weather/items/late HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.key + "\r\n\r\n")
 		<-arrived
-		if n := h.charger.outstanding(); n != 1 {
+		if n := h.ledger.outstanding(); n != 1 {
 			t.Errorf("%d holds while the call runs", n)
 		}
 		_ = conn.Close()
@@ -157,13 +157,13 @@ func TestACallerWhoLeaves(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = conn.Close()
-		eventually(t, "it is charged", func() bool { return len(h.charger.charged()) == 1 })
+		eventually(t, "it is charged", func() bool { return len(h.ledger.charged()) == 1 })
 		h.wantCharges("0.02")
 	})
 	t.Run("in the middle of the request is not charged", func(t *testing.T) {
 		h := open(t, serve)
 		conn, _ := h.raw("POST /v1/call/weather/cheap HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.key + "\r\nContent-Length: 1000\r\n\r\nhalf")
-		eventually(t, "the call holds money", func() bool { return h.charger.outstanding() == 1 })
+		eventually(t, "the call holds money", func() bool { return h.ledger.outstanding() == 1 })
 		_ = conn.Close()
 		h.wantCharges()
 	})
@@ -187,10 +187,10 @@ func TestACallerMayLeaveAtAnyByte(t *testing.T) {
 	for cut := 0; cut < 700; cut += 13 {
 		conn, in := h.raw(request)
 		_, _ = io.CopyN(io.Discard, in, int64(cut))
-		_ = conn.(*net.TCPConn).SetLinger(0) // a reset, not a farewell
+		_ = conn.(*net.TCPConn).SetLinger(0) // a reset, no FIN
 		_ = conn.Close()
 	}
-	eventually(t, "nothing is held", func() bool { return h.charger.outstanding() == 0 })
+	eventually(t, "nothing is held", func() bool { return h.ledger.outstanding() == 0 })
 }
 
 func TestACallerWhoDoesNotReadIsCut(t *testing.T) {
@@ -203,7 +203,7 @@ func TestACallerWhoDoesNotReadIsCut(t *testing.T) {
 		}
 	}, within(300*time.Millisecond))
 	h.raw("GET /v1/call/weather/cheap HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.key + "\r\n\r\n")
-	eventually(t, "the call has ended", func() bool { return len(h.charger.charged()) == 1 }) // it was served what it took
+	eventually(t, "the call has ended", func() bool { return len(h.ledger.charged()) == 1 }) // it was served what it took
 	h.wantCharges("0.01")
 }
 

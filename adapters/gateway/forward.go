@@ -56,16 +56,12 @@ func (c *call) serve() {
 			return
 		}
 	}
-	if !c.free {
-		hold, err := c.g.deps.Charger.Reserve(c.r.Context(), c.key.UserID, c.endpoint.Price)
-		if err != nil {
-			if c.clientGone() {
-				c.leave()
-			}
-			c.refuse(err)
-			return
+	if err := c.payment.reserve(c.r.Context(), c.g.deps.Charger, c.key.UserID, c.endpoint.Price); err != nil {
+		if c.clientGone() {
+			c.leave()
 		}
-		c.hold = hold
+		c.refuse(err)
+		return
 	}
 	c.watch.start(c.r.Context(), c.g.cfg.ProxyTimeout)
 	c.wrapBody()
@@ -104,10 +100,10 @@ func rewrite(pr *httputil.ProxyRequest) {
 	out := pr.Out
 	// As sent, to the byte: Path would be encoded anew, and the proxy has dropped from the query what Go cannot parse.
 	*out.URL = url.URL{
-		Scheme: c.target.scheme, Host: c.target.host, Opaque: c.target.prefix + c.path.Escaped,
+		Scheme: c.target.Scheme, Host: c.target.Host, Opaque: c.target.Prefix + c.path.Escaped,
 		RawQuery: pr.In.URL.RawQuery, ForceQuery: pr.In.URL.ForceQuery,
 	}
-	out.Host = c.target.host
+	out.Host = c.target.Host
 	out.Trailer = pr.In.Trailer // filled in while the body is read
 	stripCredentials(out.Header)
 	out.Header[headerID] = c.w.Header()[headerID]

@@ -9,6 +9,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/CalloraOrg/callora-backend/adapters/egress"
+	"github.com/CalloraOrg/callora-backend/adapters/gateway/keys"
+	"github.com/CalloraOrg/callora-backend/adapters/gateway/routes"
 )
 
 // Gateway serves /v1/call/{api}/{path} and /api/gateway/{apiId}. Mount it in front of any router that cleans or redirects
@@ -16,12 +18,12 @@ import (
 type Gateway struct {
 	cfg     Config
 	deps    Deps
-	table   table
-	keys    *keyCache
-	used    usedKeys
+	table   *routes.Table
+	keys    *keys.Cache
+	used    keys.Used
 	proxy   *httputil.ReverseProxy
 	own     *httputil.ReverseProxy // to the operator's legacy upstream
-	ownAt   *target                // nil: legacy calls go to the API's own upstream
+	ownAt   *routes.Target         // nil: legacy calls go to the API's own upstream
 	metrics *meters
 	tunnels tunnels
 }
@@ -44,11 +46,11 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		// What the operator configures may be private. Nobody else may reach it under that name, so it is no exemption.
 		own = newEngine(nil, cfg.MaxIdlePerHost)
 	}
-	g := &Gateway{cfg: cfg, deps: deps, keys: newKeyCache(deps.Keys, deps.Now, cfg.RatePerMinute)}
-	g.table = table{source: deps.Routes, report: func(err error) { deps.Log.Error("routes", zap.Error(err)) }}
+	g := &Gateway{cfg: cfg, deps: deps, keys: keys.New(deps.Keys, deps.Now, cfg.RatePerMinute)}
+	g.table = routes.New(deps.Routes, func(err error) { deps.Log.Error("routes", zap.Error(err)) })
 	if cfg.LegacyUpstream != nil {
 		var err error
-		if g.ownAt, err = newTarget(cfg.LegacyUpstream.String()); err != nil {
+		if g.ownAt, err = routes.NewTarget(cfg.LegacyUpstream.String()); err != nil {
 			return nil, err
 		}
 	}
@@ -62,16 +64,16 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 }
 
 // Ready reports whether calls are served.
-func (g *Gateway) Ready() bool { return g.table.loaded() }
+func (g *Gateway) Ready() bool { return g.table.Loaded() }
 
 // FlushUsed reports the keys used since the last time to Deps.MarkUsed and returns how many.
 func (g *Gateway) FlushUsed(ctx context.Context) (int, error) {
-	last := g.used.take()
+	last := g.used.Take()
 	if len(last) == 0 || g.deps.MarkUsed == nil {
 		return 0, nil
 	}
 	if err := g.deps.MarkUsed(ctx, last); err != nil {
-		g.used.putBack(last)
+		g.used.PutBack(last)
 		return 0, fmt.Errorf("mark keys as used: %w", err)
 	}
 	return len(last), nil

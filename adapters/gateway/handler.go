@@ -25,7 +25,7 @@ const (
 // ServeHTTP serves one call.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	event := g.deps.NewID()
-	c := &call{g: g, w: w, r: r, out: out{ResponseWriter: w, patience: g.cfg.ProxyTimeout}, start: g.deps.Now()}
+	c := &call{g: g, w: w, r: r, out: out{ResponseWriter: w, timeout: g.cfg.ProxyTimeout}, start: g.deps.Now()}
 	c.name(event)
 	g.metrics.inFlight.Inc()
 	defer g.metrics.inFlight.Dec()
@@ -71,7 +71,7 @@ func sentPath(u *url.URL) string {
 
 // admit does the checks that cost nothing, in the order in which they may tell a stranger something.
 func (c *call) admit() error {
-	if !c.g.table.loaded() {
+	if !c.g.table.Loaded() {
 		return errStarting
 	}
 	plain, err := credential(c.r.Header)
@@ -86,20 +86,20 @@ func (c *call) admit() error {
 	if i := strings.IndexByte(ref, '/'); i >= 0 {
 		ref, path = ref[:i], ref[i:]
 	}
-	if c.route = c.g.table.find(ref); c.route == nil {
+	if c.route = c.g.table.Find(ref); c.route == nil {
 		return errUnknownAPI
 	}
-	if c.key.APIID != c.route.id {
+	if c.key.APIID != c.route.ID {
 		return errOtherAPI
 	}
 	if c.path, err = listing.CleanPath(path); err != nil {
 		return err
 	}
 	var ok bool
-	if c.endpoint, ok = c.route.offer(c.r.Method, c.path); !ok {
+	if c.endpoint, ok = c.route.Endpoint(c.r.Method, c.path); !ok {
 		return errNoEndpoint
 	}
-	c.target = c.route.target
+	c.target = c.route.Target
 	return c.permit()
 }
 
@@ -115,7 +115,7 @@ func (c *call) admitLegacy() error {
 	if ref == "" || len(ref) > 50 {
 		return errLegacyID
 	}
-	if !c.g.table.loaded() {
+	if !c.g.table.Loaded() {
 		return errStarting
 	}
 	plain := strings.TrimSpace(c.r.Header.Get(headerKey))
@@ -128,15 +128,15 @@ func (c *call) admitLegacy() error {
 	case err != nil:
 		return err
 	}
-	if c.route = c.g.table.find(ref); c.route == nil || c.key.APIID != c.route.id {
+	if c.route = c.g.table.Find(ref); c.route == nil || c.key.APIID != c.route.ID {
 		return errWrongKey
 	}
 	var ok bool
-	if c.endpoint, ok = c.route.catchAll(c.r.Method); !ok {
+	if c.endpoint, ok = c.route.CatchAll(c.r.Method); !ok {
 		return errNoEndpoint
 	}
 	c.path, _ = listing.CleanPath("")
-	c.target = c.route.target
+	c.target = c.route.Target
 	if c.g.ownAt != nil {
 		c.target = c.g.ownAt
 	}
@@ -173,7 +173,7 @@ func (c *call) authenticate(plain string) error {
 	if !ok {
 		return errWrongKey
 	}
-	k, err := c.g.keys.find(c.r.Context(), prefix)
+	k, err := c.g.keys.Find(c.r.Context(), prefix)
 	switch {
 	case errors.Is(err, apikey.ErrNotFound):
 		(&apikey.Key{}).Matches(plain)
@@ -186,7 +186,7 @@ func (c *call) authenticate(plain string) error {
 		return errRevokedKey
 	}
 	c.key = k
-	c.g.used.mark(k, c.start)
+	c.g.used.Mark(k, c.start)
 	return nil
 }
 

@@ -41,7 +41,7 @@ func (c *call) claimIdempotency() (done bool) {
 		return true
 	}
 	claim := ports.IdempotencyClaim{
-		Consumer: c.key.UserID, Key: key, Fingerprint: c.fingerprint(), Event: c.event,
+		Consumer: c.key.UserID, Key: key, Fingerprint: c.fingerprint(), Event: c.payment.event,
 		Hold: 2*c.g.cfg.ProxyTimeout + time.Minute, Retention: c.g.cfg.Idempotency,
 	}
 	deadline := c.start.Add(c.g.cfg.ProxyTimeout)
@@ -81,15 +81,15 @@ func (c *call) claimIdempotency() (done bool) {
 
 // run makes the call the one that is charged for the key, under the event of the first that claimed it.
 func (c *call) run(key string, claim, event id.ID) {
-	c.once = &idempotentCall{key: key, claim: claim}
+	c.payment.claim = &idempotentCall{key: key, claim: claim}
 	c.name(event)
 }
 
 // replay gives the kept answer again. One that was too large to keep is fetched again, without a charge.
 func (c *call) replay(key string, state ports.IdempotencyState) (done bool) {
 	a := state.Answer
-	c.run(key, c.event, state.Event)
-	c.free = true
+	c.run(key, c.payment.event, state.Event)
+	c.payment.free = true
 	if err := c.expectBody(a.BodyHash, a.Kept); err != nil {
 		c.refuse(err)
 		return true
@@ -119,7 +119,7 @@ func (c *call) replay(key string, state ports.IdempotencyState) (done bool) {
 // expectBody holds a retry to the body of the first call, as far as that is known. With all, the body is read here; without,
 // it is compared while it passes to the upstream, which does not get the end of another one.
 func (c *call) expectBody(sum []byte, all bool) error {
-	c.once.sum = sum
+	c.payment.claim.sum = sum
 	if sum == nil {
 		return nil
 	}
@@ -153,13 +153,12 @@ func (o *idempotentCall) forget(c *call) {
 		c.g.deps.Log.Warn("an Idempotency-Key stays claimed until its time is over",
 			zap.String("requestId", c.requestID), zap.Error(err))
 	}
-	c.once = nil
 }
 
 // fingerprint is what two calls under one key must have in common, besides the body.
 func (c *call) fingerprint() []byte {
 	h := sha256.New()
-	for _, part := range []string{c.route.id.String(), c.r.Method, c.target.host, c.path.Escaped, c.r.URL.RawQuery} {
+	for _, part := range []string{c.route.ID.String(), c.r.Method, c.target.Host, c.path.Escaped, c.r.URL.RawQuery} {
 		_, _ = io.WriteString(h, part+"\x00") // a hash takes everything
 	}
 	return h.Sum(nil)

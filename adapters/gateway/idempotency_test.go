@@ -15,12 +15,13 @@ import (
 
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/money"
 	"github.com/CalloraOrg/callora-backend/ports"
 	"github.com/CalloraOrg/callora-backend/ports/portstest"
 )
 
 // once is a call under an Idempotency-Key.
-func (h *house) once(key, method, path, body string) reply {
+func (h *fixture) once(key, method, path, body string) reply {
 	h.t.Helper()
 	var r *http.Request
 	if body == "" {
@@ -70,7 +71,7 @@ func TestARetryGetsTheFirstAnswerWithoutACharge(t *testing.T) {
 		if first.StatusCode != 201 || first.Header.Get("Idempotent-Replayed") != "" || first.Header.Get("X-Callora-Charge") != "0.0100000" {
 			t.Fatalf("%d %v", first.StatusCode, first.Header)
 		}
-		eventually(t, "it is charged", func() bool { return len(h.charger.charged()) == i+1 })
+		eventually(t, "it is charged", func() bool { return len(h.ledger.charged()) == i+1 })
 		for range 2 {
 			again := h.once(key, "POST", "/cheap"+query, "body")
 			again.wantReplayOf(t, first)
@@ -155,15 +156,16 @@ func TestACallThatWasNotChargedGivesItsKeyUp(t *testing.T) {
 	t.Parallel()
 	status := 500
 	h := open(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
+	h.ledger.Fund(h.owner, money.Amount{})
+	h.once("k", "GET", "/cheap", "").want(t, 402, "PAYMENT_REQUIRED")
+	h.ledger.Fund(h.owner, money.MustParse("1"))
 	if got := h.once("k", "GET", "/cheap", ""); got.StatusCode != 500 {
 		t.Fatal(got.StatusCode)
 	}
 	status = 200
-	h.charger.set(func(f *fakeCharger) { f.short = true })
-	h.once("k", "GET", "/cheap", "").want(t, 402, "PAYMENT_REQUIRED")
-	h.charger.set(func(f *fakeCharger) { f.short, f.refuse = false, errAway })
+	h.ledger.refuses(true)
 	h.once("k", "GET", "/cheap", "").want(t, 503, "METERING_UNAVAILABLE")
-	h.charger.set(func(f *fakeCharger) { f.refuse = nil })
+	h.ledger.refuses(false)
 	if got := h.once("k", "GET", "/cheap", ""); got.StatusCode != 200 || got.Header.Get("Idempotent-Replayed") != "" {
 		t.Errorf("%d %v", got.StatusCode, got.Header)
 	}
@@ -283,12 +285,7 @@ func TestACallThatGoesOnTooLongIsInProgress(t *testing.T) {
 func TestWithoutTheStoreOfKeysACallIsNotMade(t *testing.T) {
 	t.Parallel()
 	h := open(t, func(http.ResponseWriter, *http.Request) { t.Error("called") })
-	h.bank.Fail = func(op string, _ bool) error {
-		if op == "claim" {
-			return errAway
-		}
-		return nil
-	}
+	h.ledger.set(func(l *ledger) { l.fail = "claim" })
 	h.once("k", "GET", "/cheap", "").want(t, 503, "METERING_UNAVAILABLE")
 	h.wantCharges()
 }
@@ -296,12 +293,7 @@ func TestWithoutTheStoreOfKeysACallIsNotMade(t *testing.T) {
 func TestAKeyThatCannotBeGivenUpIsReported(t *testing.T) {
 	t.Parallel()
 	h := open(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
-	h.bank.Fail = func(op string, _ bool) error {
-		if op == "forget" {
-			return errAway
-		}
-		return nil
-	}
+	h.ledger.set(func(l *ledger) { l.fail = "forget" })
 	h.once("k", "GET", "/cheap", "")
 	if h.logs.FilterMessageSnippet("stays claimed").Len() != 1 {
 		t.Error("nothing is logged")
@@ -363,7 +355,7 @@ func TestAClaimOfADeadNodeIsTakenOverUnderItsEvent(t *testing.T) {
 		t.Errorf("%d as %s, want %s", got.StatusCode, got.Header.Get("X-Request-Id"), dead)
 	}
 	h.wantCharges("0.01")
-	if e := h.charger.charged()[0]; e.ID != dead {
+	if e := h.ledger.charged()[0]; e.ID != dead {
 		t.Errorf("charged as %s", e.ID)
 	}
 }

@@ -80,7 +80,7 @@ func (m *meters) upstream(c *call, status int, outcome string) {
 	l := upstreamLabels{httpkit.MethodLabel(c.r.Method), httpkit.StatusLabel(status), outcome}
 	var s upstreamSeries
 	if m.profiling {
-		s = m.resolve(c.route.slug, l)
+		s = m.resolve(c.route.Slug, l)
 	} else {
 		s = m.ofAll(l)
 	}
@@ -111,7 +111,7 @@ func (m *meters) ended(c *call) {
 	if c.refusal != "" {
 		m.refusals.WithLabelValues(c.refusal).Inc()
 	}
-	if c.charged {
+	if c.payment.charged {
 		m.charged.Inc()
 	}
 }

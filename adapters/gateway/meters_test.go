@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/CalloraOrg/callora-backend/domain/apikey"
+	"github.com/CalloraOrg/callora-backend/domain/money"
 )
 
 // series are the samples of a registry as "name{label values}" -> value; of a histogram it is the count.
@@ -56,7 +59,9 @@ func TestTheGatewayCountsWhatItDoes(t *testing.T) {
 		h.get("/items/cut")
 		h.do(h.request("BREW", "/cheap", nil))
 		h.get("/a;b")
-		h.charger.set(func(f *fakeCharger) { f.short = true })
+		poor := newID()
+		h.key = h.store.addKey(t, apikey.Key{UserID: poor, APIID: h.api.ID, Scopes: []string{"*"}})
+		h.ledger.Fund(poor, money.Amount{})
 		h.get("/cheap")
 		api := allAPIs
 		if profiling {

@@ -14,7 +14,6 @@ import (
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
 	"github.com/CalloraOrg/callora-backend/domain/money"
-	"github.com/CalloraOrg/callora-backend/domain/usage"
 )
 
 func TestRefusalsSayWhyAndCostNothing(t *testing.T) {
@@ -111,7 +110,7 @@ func other1(d string) string {
 func TestAShortBalanceIs402AndNothingIsForwarded(t *testing.T) {
 	t.Parallel()
 	h := open(t, func(http.ResponseWriter, *http.Request) { t.Error("it was forwarded") })
-	h.charger.set(func(f *fakeCharger) { f.short = true })
+	h.ledger.Fund(h.owner, money.Amount{})
 	got := h.get("/cheap")
 	got.want(t, 402, "PAYMENT_REQUIRED")
 	if !bytes.Contains(got.body, []byte("Payment Required: insufficient balance")) {
@@ -154,7 +153,7 @@ func TestWhatCannotBeRecordedIs503AndIsNotDelivered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := open(t, serve)
-			h.charger.set(func(f *fakeCharger) { f.refuse = usage.ErrNotRecorded })
+			h.ledger.refuses(true)
 			got := h.get("/cheap")
 			got.want(t, 503, "METERING_UNAVAILABLE")
 			if bytes.Contains(got.body, []byte("secret")) || got.Header.Get("X-Callora-Charge") != zeroCharge {
@@ -174,7 +173,7 @@ func TestWhatCannotBeRecordedIs503AndIsNotDelivered(t *testing.T) {
 				w.(http.Flusher).Flush()
 				_, _ = w.Write(make([]byte, 50_000))
 			})
-			h.charger.set(func(f *fakeCharger) { f.refuse = usage.ErrNotRecorded })
+			h.ledger.refuses(true)
 			if got := h.get("/cheap"); got.err == nil {
 				t.Errorf("a complete answer of %d bytes was delivered", len(got.body))
 			}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 
+	"github.com/CalloraOrg/callora-backend/adapters/gateway/keys"
 	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/domain/fault"
 	"github.com/CalloraOrg/callora-backend/domain/usage"
@@ -25,7 +26,6 @@ var (
 	errBadUpstream   = fault.New(fault.BadUpstream, "BAD_GATEWAY", "Bad Gateway: upstream unreachable")
 	errBlocked       = fault.New(fault.BadUpstream, "UPSTREAM_TARGET_BLOCKED", "Bad Gateway: the upstream's address is not allowed")
 	errStarting      = fault.New(fault.Unavailable, "SERVICE_UNAVAILABLE", "Service Unavailable: the gateway is starting")
-	errNoKeyStore    = fault.New(fault.Unavailable, "SERVICE_UNAVAILABLE", "Service Unavailable: API keys cannot be checked at present")
 
 	errLegacyNoKey   = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: missing x-api-key header")
 	errLegacyRevoked = fault.New(fault.Forbidden, "FORBIDDEN", "Forbidden: API key has been revoked")
@@ -51,7 +51,7 @@ var reasons = map[*fault.Error]string{
 	errRevokedKey: "key_revoked", errLegacyRevoked: "key_revoked", errOtherAPI: "key_other_api", errScope: "scope",
 	errUnknownAPI: "api_unknown", errNoEndpoint: "endpoint_unknown", errTooMany: "rate_limit", errTooLarge: "body_too_large",
 	errSlowUpstream: "upstream_timeout", errBadUpstream: "upstream_failed", errBlocked: "upstream_blocked",
-	errStarting: "starting", errNoKeyStore: "key_store", httpkit.ErrInternal: "internal", errLegacyPath: "endpoint_unknown",
+	errStarting: "starting", keys.ErrUnavailable: "key_store", httpkit.ErrInternal: "internal", errLegacyPath: "endpoint_unknown",
 	errLegacyID: "bad_request", errAddress: "address", errAddressShape: "address", errIdempotencyKey: "bad_request",
 	errIdempotencyRunning: "idempotency", errIdempotencyConflict: "idempotency", errIdempotencySpent: "idempotency",
 }

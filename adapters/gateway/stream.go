@@ -12,9 +12,9 @@ const keepMost = 256 << 10
 // answerStream passes an answer on while it comes. Its end is held back until the call is charged: the last bytes of a
 // known length, or the end of an unknown one. Until then the caller has no complete answer.
 func (c *call) answerStream(res *http.Response) {
-	res.Header[headerCharge] = c.price()
+	res.Header[headerCharge] = c.payment.amount(c.endpoint.Charge)
 	s := &stream{ReadCloser: res.Body, call: c, res: res, left: res.ContentLength}
-	s.keeping = c.once != nil && !c.free
+	s.keeping = c.payment.claim != nil && !c.payment.free
 	res.Body = s
 	if s.left < 0 && !c.r.ProtoAtLeast(1, 1) {
 		res.Body = &lastByte{ReadCloser: s}
@@ -67,7 +67,7 @@ func (s *stream) broken(err error) {
 	s.call.release()
 }
 
-// Close of a stream that has not ended means that the caller did not take the rest. It was served what it took.
+// Close of a stream that has not ended means that the caller did not take the rest: it is charged for what it was served.
 func (s *stream) Close() error {
 	if !s.finished {
 		_ = s.finish(false)

@@ -65,7 +65,7 @@ func TestEventsArriveWhenTheyAreSent(t *testing.T) {
 		if _, err := io.ReadFull(res.Body, buf); err != nil || string(buf) != fmt.Sprintf("data: %d\n\n", i) {
 			t.Fatalf("event %d: %q, %v", i, buf, err)
 		}
-		if n := len(h.charger.charged()); n != 0 {
+		if n := len(h.ledger.charged()); n != 0 {
 			t.Errorf("charged before the end")
 		}
 		next <- struct{}{}
@@ -90,7 +90,7 @@ func TestTheEndIsHeldBackUntilTheChargeIsSafe(t *testing.T) {
 				_, _ = w.Write(make([]byte, 20_000))
 			})
 			charging, safe := make(chan struct{}), make(chan struct{})
-			h.charger.set(func(f *fakeCharger) { f.before = func() { close(charging); <-safe } })
+			h.ledger.set(func(l *ledger) { l.before = func() { close(charging); <-safe } })
 			res, err := client.RoundTrip(h.request("GET", "/cheap", nil))
 			if err != nil {
 				t.Fatal(err)

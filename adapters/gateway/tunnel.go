@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// answerTunnel charges an upgraded connection (WebSocket) at its handshake: afterwards it is out of our hands.
+// answerTunnel charges an upgraded connection (WebSocket) at its handshake: nothing after it says whether the call succeeded.
 func (c *call) answerTunnel(res *http.Response) error {
 	if asked, got := res.Request.Header.Get("Upgrade"), res.Header.Get("Upgrade"); asked == "" || !strings.EqualFold(asked, got) {
 		return fmt.Errorf("the upstream switched to the protocol %q when %q was asked for", got, asked) // the proxy would refuse it after the charge
@@ -16,7 +16,7 @@ func (c *call) answerTunnel(res *http.Response) error {
 	if err := c.charge(res.StatusCode, nil); err != nil {
 		return err
 	}
-	res.Header[headerCharge] = c.price()
+	res.Header[headerCharge] = c.payment.amount(c.endpoint.Charge)
 	c.begin(res.StatusCode)
 	c.watch.disarm()
 	c.g.tunnels.add(c)

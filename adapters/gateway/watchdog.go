@@ -11,14 +11,14 @@ type watchdog struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	timer    *time.Timer
-	patience time.Duration
+	timeout  time.Duration
 	timedOut atomic.Bool
 }
 
-func (w *watchdog) start(parent context.Context, patience time.Duration) {
-	w.patience = patience
+func (w *watchdog) start(parent context.Context, timeout time.Duration) {
+	w.timeout = timeout
 	w.ctx, w.cancel = context.WithCancel(parent)
-	w.timer = time.AfterFunc(patience, w.expire)
+	w.timer = time.AfterFunc(timeout, w.expire)
 }
 
 func (w *watchdog) expire() {
@@ -28,8 +28,8 @@ func (w *watchdog) expire() {
 
 // progress starts the wait anew. A call that is not watched yet may make progress too.
 func (w *watchdog) progress() {
-	if w.timer != nil && w.timer.Stop() { // when it has already expired, it has
-		w.timer.Reset(w.patience)
+	if w.timer != nil && w.timer.Stop() { // an expired one stays expired
+		w.timer.Reset(w.timeout)
 	}
 }
 

@@ -77,7 +77,7 @@ func TestACallReachesTheUpstreamAsItWasMade(t *testing.T) {
 		t.Errorf("%d %q %v", answer.StatusCode, answer.body, answer.Header)
 	}
 	h.wantCharges("0.01")
-	e := h.charger.charged()[0]
+	e := h.ledger.charged()[0]
 	if e.ID.String() != requestID || e.Status != 201 || e.UserID != h.owner || e.APIID != h.api.ID || e.KeyID.IsZero() || e.Latency <= 0 ||
 		e.EndpointID != h.api.Endpoints[0].ID || !e.OccurredAt.Equal(e.ID.Time()) {
 		t.Errorf("event %+v", e)

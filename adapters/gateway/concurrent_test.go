@@ -10,12 +10,10 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/CalloraOrg/callora-backend/domain/usage"
 )
 
-// moods are the ways of an upstream. Each reads the request first.
-var moods = map[string]func(w http.ResponseWriter, size int){
+// upstreamAnswers are the ways in which an upstream answers. Each reads the request first.
+var upstreamAnswers = map[string]func(w http.ResponseWriter, size int){
 	"whole": func(w http.ResponseWriter, size int) {
 		w.Header().Set("Content-Length", strconv.Itoa(size))
 		_, _ = w.Write(make([]byte, size))
@@ -50,41 +48,34 @@ func TestWhoGetsAWholeAnswerPaysForItOnce(t *testing.T) {
 	h := open(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		size, _ := strconv.Atoi(r.URL.Query().Get("size"))
-		moods[r.URL.Query().Get("mood")](w, size)
+		upstreamAnswers[r.URL.Query().Get("answer")](w, size)
 	})
 	var names []string
-	for name := range moods {
+	for name := range upstreamAnswers {
 		names = append(names, name)
 	}
-	h.charger.set(func(f *fakeCharger) {
-		f.luck = func() error {
-			if rand.N(5) == 0 {
-				return usage.ErrNotRecorded
-			}
-			return nil
-		}
-	})
+	h.ledger.set(func(l *ledger) { l.refuse = func() bool { return rand.N(5) == 0 } })
 	type outcome struct {
-		id, mood    string
+		id, answer  string
 		whole, left bool
 	}
 	var mu sync.Mutex
 	var outcomes []outcome
 	one := func() {
-		mood := names[rand.N(len(names))]
+		answer := names[rand.N(len(names))]
 		size := []int{0, 10, wholeMost, wholeMost + 1, 200_000}[rand.N(5)]
 		var body io.Reader
 		if rand.N(2) == 0 {
 			body = strings.NewReader(strings.Repeat("b", rand.N(50_000)))
 		}
-		res, err := client.RoundTrip(h.request("POST", fmt.Sprintf("/cheap?mood=%s&size=%d", mood, size), body))
+		res, err := client.RoundTrip(h.request("POST", fmt.Sprintf("/cheap?answer=%s&size=%d", answer, size), body))
 		if err != nil { // an answer that is cut before it was flushed; its charge would be one too many below
-			if mood != "break" && mood != "chunked" {
-				t.Errorf("%s: %v", mood, err)
+			if answer != "break" && answer != "chunked" {
+				t.Errorf("%s: %v", answer, err)
 			}
 			return
 		}
-		o := outcome{id: res.Header.Get("X-Request-Id"), mood: mood}
+		o := outcome{id: res.Header.Get("X-Request-Id"), answer: answer}
 		if o.left = rand.N(4) == 0; o.left {
 			_, _ = io.CopyN(io.Discard, res.Body, rand.N(int64(size)+1))
 		} else {
@@ -105,9 +96,9 @@ func TestWhoGetsAWholeAnswerPaysForItOnce(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	eventually(t, "nothing is held", func() bool { return h.charger.outstanding() == 0 })
+	eventually(t, "nothing is held", func() bool { return h.ledger.outstanding() == 0 })
 	paid := map[string]int{}
-	for _, e := range h.charger.charged() {
+	for _, e := range h.ledger.charged() {
 		paid[e.ID.String()]++
 	}
 	for _, o := range outcomes {
@@ -126,7 +117,7 @@ func TestACallAsksNoStore(t *testing.T) {
 	t.Parallel()
 	h := open(t, echo)
 	h.get("/cheap").want(t, 200, "")
-	looked, trips := h.store.lookUps(), h.bank.Trips()
+	looked, claims := h.store.lookUps(), h.ledger.asked("claim")
 	var callers sync.WaitGroup
 	for range 4 {
 		callers.Go(func() {
@@ -136,8 +127,8 @@ func TestACallAsksNoStore(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	if h.store.lookUps() != looked || h.bank.Trips() != trips {
-		t.Errorf("100 calls made %d look-ups and %d trips", h.store.lookUps()-looked, h.bank.Trips()-trips)
+	if h.store.lookUps() != looked || h.ledger.asked("claim") != claims {
+		t.Errorf("100 calls made %d look-ups and %d claims", h.store.lookUps()-looked, h.ledger.asked("claim")-claims)
 	}
 }
 

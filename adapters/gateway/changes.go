@@ -55,16 +55,16 @@ func (g *Gateway) apply(changes []ports.Change, changed *changedAPIs) {
 		}
 	}
 	if len(prefixes) > 0 {
-		g.keys.forget(prefixes)
+		g.keys.Forget(prefixes)
 	}
 	changed.add(apis)
 }
 
 // keepRoutes is the only writer of the table. What cannot be read is tried again until it can, so that no stale price stays.
 func (g *Gateway) keepRoutes(ctx context.Context, changed *changedAPIs) {
-	for ctx.Err() == nil && !g.table.loaded() {
+	for ctx.Err() == nil && !g.table.Loaded() {
 		reading, cancel := context.WithTimeout(ctx, loadTime)
-		err := g.table.load(reading)
+		err := g.table.Load(reading)
 		cancel()
 		if err != nil {
 			g.deps.Log.Error("the routes could not be loaded; trying again", zap.Error(err))
@@ -78,7 +78,7 @@ func (g *Gateway) keepRoutes(ctx context.Context, changed *changedAPIs) {
 			return
 		}
 		reading, cancel := context.WithTimeout(ctx, loadTime)
-		failed, err := g.table.reload(reading, changed.take())
+		failed, err := g.table.Reload(reading, changed.take())
 		cancel()
 		if err != nil {
 			g.deps.Log.Error("changed APIs could not be read; trying again", zap.Error(err), zap.Int("apis", len(failed)))

@@ -26,20 +26,18 @@ import (
 	"github.com/CalloraOrg/callora-backend/domain/listing"
 	"github.com/CalloraOrg/callora-backend/domain/money"
 	"github.com/CalloraOrg/callora-backend/ports"
-	"github.com/CalloraOrg/callora-backend/ports/portstest"
 )
 
 func newID() id.ID { return id.ID(uuid.Must(uuid.NewV7())) }
 
-// house is a gateway on a real listener in front of a real upstream, with fakes for what stores.
-type house struct {
+// fixture is a gateway on a real listener in front of a real upstream, with fakes for what stores.
+type fixture struct {
 	t        *testing.T
 	gw       *Gateway
 	front    *httptest.Server
 	upstream *httptest.Server
-	charger  *fakeCharger
 	store    *fakeStore
-	bank     *portstest.Bank
+	ledger   *ledger
 	logs     *observer.ObservedLogs
 	key      string
 	api      listing.API
@@ -48,15 +46,15 @@ type house struct {
 
 type option func(*Config, *Deps)
 
-// open builds a house whose upstream answers with serve. The API sells GET/POST/... /cheap (0.01), /expensive (5),
+// open builds a gateway whose upstream answers with serve. The API sells GET/POST/... /cheap (0.01), /expensive (5),
 // /items/{id} (0.02) and * (0.05).
-func open(t *testing.T, serve http.HandlerFunc, options ...option) *house {
+func open(t *testing.T, serve http.HandlerFunc, options ...option) *fixture {
 	t.Helper()
-	h := &house{t: t, owner: newID(), bank: portstest.NewBank(time.Now)}
+	h := &fixture{t: t, owner: newID(), ledger: newLedger(t)}
 	h.upstream = httptest.NewServer(serve)
 	t.Cleanup(h.upstream.Close)
-	h.charger = &fakeCharger{bank: h.bank}
 	h.store = newFakeStore()
+	h.store.fund = h.ledger.fund
 	h.api = listing.API{
 		ID: newID(), Slug: "weather", BaseURL: h.upstream.URL + "/base", Status: listing.Active,
 		Endpoints: []listing.Endpoint{
@@ -75,7 +73,7 @@ func open(t *testing.T, serve http.HandlerFunc, options ...option) *house {
 		ProxyTimeout: 5 * time.Second, BodyLimit: 1 << 20, Idempotency: time.Hour, AllowedHosts: []string{"127.0.0.1"},
 	}
 	deps := Deps{
-		Charger: h.charger, Keys: h.store, Routes: h.store, Changes: h.store, Idempotency: h.bank, NewID: newID, Now: time.Now, Log: zap.New(core),
+		Charger: h.ledger.charger, Keys: h.store, Routes: h.store, Changes: h.store, Idempotency: h.ledger.Bank, NewID: newID, Now: time.Now, Log: zap.New(core),
 		Limiter: newFakeLimiter(),
 	}
 	for _, o := range options {
@@ -101,7 +99,7 @@ func open(t *testing.T, serve http.HandlerFunc, options ...option) *house {
 		if e, ok := gw.cfg.Engine.(interface{ CloseIdleConnections() }); ok {
 			e.CloseIdleConnections()
 		}
-		h.charger.wantNothingHeld(t)
+		h.ledger.drain(t)
 	})
 	for !gw.Ready() {
 		wait(ctx, time.Millisecond)
@@ -109,8 +107,8 @@ func open(t *testing.T, serve http.HandlerFunc, options ...option) *house {
 	return h
 }
 
-// request is a call of the house's API with its key.
-func (h *house) request(method, path string, body io.Reader) *http.Request {
+// request is a call of the fixture's API with its key.
+func (h *fixture) request(method, path string, body io.Reader) *http.Request {
 	h.t.Helper()
 	r, err := http.NewRequestWithContext(h.t.Context(), method, h.front.URL+"/v1/call/weather"+path, body)
 	if err != nil {
@@ -129,7 +127,7 @@ type reply struct {
 // client asks for nothing of its own, such as gzip.
 var client = &http.Transport{DisableCompression: true}
 
-func (h *house) do(r *http.Request) reply {
+func (h *fixture) do(r *http.Request) reply {
 	h.t.Helper()
 	res, err := client.RoundTrip(r)
 	if err != nil {
@@ -140,10 +138,10 @@ func (h *house) do(r *http.Request) reply {
 	return reply{res, body, err}
 }
 
-func (h *house) get(path string) reply { h.t.Helper(); return h.do(h.request("GET", path, nil)) }
+func (h *fixture) get(path string) reply { h.t.Helper(); return h.do(h.request("GET", path, nil)) }
 
 // raw sends bytes as they are and returns the connection to read from.
-func (h *house) raw(request string) (net.Conn, *bufio.Reader) {
+func (h *fixture) raw(request string) (net.Conn, *bufio.Reader) {
 	h.t.Helper()
 	conn, err := net.Dial("tcp", h.front.Listener.Addr().String())
 	if err != nil {
@@ -173,10 +171,10 @@ func (r reply) want(t *testing.T, status int, code string) {
 }
 
 // wantCharges waits for the calls under way to end, and checks what was charged.
-func (h *house) wantCharges(amounts ...string) {
+func (h *fixture) wantCharges(amounts ...string) {
 	h.t.Helper()
-	eventually(h.t, "no call holds money", func() bool { return h.charger.outstanding() == 0 })
-	got := h.charger.charged()
+	eventually(h.t, "no call holds money", func() bool { return h.ledger.outstanding() == 0 })
+	got := h.ledger.charged()
 	var texts []string
 	for _, e := range got {
 		texts = append(texts, e.Amount.String())
@@ -204,12 +202,12 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // tell reports changes and waits until the gateway has taken them in.
-func (h *house) tell(changes ...ports.Change) {
+func (h *fixture) tell(changes ...ports.Change) {
 	h.t.Helper()
 	marker := listing.API{ID: newID(), Slug: newID().String(), BaseURL: "http://marker", Status: listing.Active}
 	h.store.setAPI(marker)
 	h.store.tell(append(changes, change(marker.ID))...)
-	eventually(h.t, "the changes are taken in", func() bool { return h.gw.table.find(marker.Slug) != nil })
+	eventually(h.t, "the changes are taken in", func() bool { return h.gw.table.Find(marker.Slug) != nil })
 }
 
 // allow replaces the list of upstream hosts that may be private.

@@ -11,106 +11,8 @@ import (
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
-	"github.com/CalloraOrg/callora-backend/domain/money"
-	"github.com/CalloraOrg/callora-backend/domain/usage"
-	"github.com/CalloraOrg/callora-backend/domain/vault"
 	"github.com/CalloraOrg/callora-backend/ports"
-	"github.com/CalloraOrg/callora-backend/ports/portstest"
 )
-
-// fakeCharger counts what is held and what is charged.
-type fakeCharger struct {
-	bank *portstest.Bank
-
-	mu      sync.Mutex
-	held    int
-	charges []usage.Event
-	short   bool
-	refuse  error
-	before  func()       // called at a charge, before it takes effect
-	luck    func() error // of a charge; nil: always good
-}
-
-type fakeHold struct {
-	charger *fakeCharger
-	price   money.Amount
-	ended   bool
-}
-
-func (f *fakeCharger) Reserve(_ context.Context, _ id.ID, price money.Amount) (ports.Hold, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.short {
-		return nil, vault.ErrShort
-	}
-	f.held++
-	return &fakeHold{charger: f, price: price}, nil
-}
-
-func (h *fakeHold) Charge(ctx context.Context, e usage.Event) error {
-	f := h.charger
-	f.mu.Lock()
-	before, refuse := f.before, f.refuse
-	if f.luck != nil {
-		refuse = f.luck()
-	}
-	if h.ended {
-		f.mu.Unlock()
-		return errors.New("charged twice")
-	}
-	h.ended = true
-	f.held--
-	f.mu.Unlock()
-	if before != nil {
-		before()
-	}
-	if refuse != nil {
-		return refuse
-	}
-	e.Amount = h.price
-	f.mu.Lock()
-	f.charges = append(f.charges, e)
-	f.mu.Unlock()
-	if e.Idempotent != nil {
-		_, err := f.bank.Append(ctx, []usage.Record{{Event: e}})
-		return err
-	}
-	return nil
-}
-
-func (h *fakeHold) Release() {
-	h.charger.mu.Lock()
-	defer h.charger.mu.Unlock()
-	if !h.ended {
-		h.ended = true
-		h.charger.held--
-	}
-}
-
-func (f *fakeCharger) set(change func(*fakeCharger)) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	change(f)
-}
-
-func (f *fakeCharger) charged() []usage.Event {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return append([]usage.Event(nil), f.charges...)
-}
-
-func (f *fakeCharger) outstanding() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.held
-}
-
-func (f *fakeCharger) wantNothingHeld(t *testing.T) {
-	t.Helper()
-	if n := f.outstanding(); n != 0 {
-		t.Errorf("%d holds are left", n)
-	}
-}
 
 // fakeStore is keys, routes and the news of them.
 type fakeStore struct {
@@ -121,7 +23,8 @@ type fakeStore struct {
 	away    bool
 	sick    id.ID // the API that cannot be read
 	news    chan []ports.Change
-	reading func() // called in the middle of a look-up
+	reading func()      // called in the middle of a look-up
+	fund    func(id.ID) // gives the consumer of a new key money; nil: nobody charges
 }
 
 func newFakeStore() *fakeStore {
@@ -137,6 +40,9 @@ func (s *fakeStore) addKey(t testing.TB, k apikey.Key) (plain string) {
 		t.Fatal(err)
 	}
 	k.ID, k.Prefix, k.Hash = newID(), prefix, hash
+	if s.fund != nil {
+		s.fund(k.UserID)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keys[prefix] = k

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// out is the way to the caller. It gives a caller who takes nothing the same patience as an upstream that sends nothing,
-// and it keeps interim (1xx) answers apart: the proxy clears the header after each of them, and ours must survive that.
+// out writes the answer to the caller. A caller who takes nothing has the same time-out as an upstream that sends nothing.
+// It keeps interim (1xx) answers apart: the proxy clears the header after each of them, and ours must survive that.
 type out struct {
 	http.ResponseWriter
-	patience time.Duration
-	due      time.Time   // the write deadline in force
-	begun    bool        // whether the answer itself has come: from then on Header is its header
-	interim  http.Header // of the interim answer that is being built
+	timeout time.Duration
+	due     time.Time   // the write deadline in force
+	begun   bool        // whether the answer itself has come: from then on Header is its header
+	interim http.Header // of the interim answer that is being built
 }
 
 // Unwrap lets http.ResponseController reach the connection.
@@ -55,9 +55,9 @@ func (o *out) Write(p []byte) (int, error) {
 // sets its own; it is renewed only once a good part of it is over, because that costs as much as a short write.
 func (o *out) extend() {
 	now := time.Now()
-	if o.due.Sub(now) > o.patience-o.patience/4 {
+	if o.due.Sub(now) > o.timeout-o.timeout/4 {
 		return
 	}
-	o.due = now.Add(o.patience)
+	o.due = now.Add(o.timeout)
 	_ = http.NewResponseController(o.ResponseWriter).SetWriteDeadline(o.due) // only a test's writer has none
 }

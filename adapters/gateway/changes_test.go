@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/CalloraOrg/callora-backend/adapters/gateway/keys"
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
@@ -22,7 +23,7 @@ func TestWhatCannotBeReadHoldsNothingElseUp(t *testing.T) {
 	renamed.Slug = "renamed"
 	h.store.setAPI(renamed)
 	h.tell(change(h.api.ID))
-	if h.gw.table.find("weather") == nil {
+	if h.gw.table.Find("weather") == nil {
 		t.Error("an API that could not be read is gone")
 	}
 	h.store.changeKey(h.key, func(k *apikey.Key) { k.RevokedAt = time.Now() })
@@ -30,7 +31,7 @@ func TestWhatCannotBeReadHoldsNothingElseUp(t *testing.T) {
 	h.get("/cheap").want(t, 403, "FORBIDDEN")
 
 	h.store.set(func(s *fakeStore) { s.sick = id.ID{} })
-	eventually(t, "it is read when it can be", func() bool { return h.gw.table.find("renamed") != nil && h.gw.table.find("weather") == nil })
+	eventually(t, "it is read when it can be", func() bool { return h.gw.table.Find("renamed") != nil && h.gw.table.Find("weather") == nil })
 	if h.logs.FilterMessageSnippet("could not be read").Len() == 0 {
 		t.Error("nobody was told")
 	}
@@ -106,28 +107,28 @@ func TestTheLastUseOfKeysIsReported(t *testing.T) {
 			t.Errorf("%d, %v; want %d, %v", n, err, want, wantErr)
 		}
 	}
-	a, b := &cachedKey{Key: apikey.Key{ID: newID()}}, &cachedKey{Key: apikey.Key{ID: newID()}}
+	a, b := &keys.Key{Key: apikey.Key{ID: newID()}}, &keys.Key{Key: apikey.Key{ID: newID()}}
 	flush(0, nil)
-	g.used.mark(a, now)
-	g.used.mark(a, now.Add(time.Second)) // the same minute
-	g.used.mark(b, now)
+	g.used.Mark(a, now)
+	g.used.Mark(a, now.Add(time.Second)) // the same minute
+	g.used.Mark(b, now)
 	failure = errAway
 	flush(0, errAway)
-	g.used.mark(b, now.Add(time.Minute))
+	g.used.Mark(b, now.Add(time.Minute))
 	failure = nil
 	flush(2, nil)
 	if last := reported[len(reported)-1]; !last[a.ID].Equal(now) || !last[b.ID].Equal(now.Add(time.Minute)) {
 		t.Errorf("after a failure %v was reported", last)
 	}
-	g.used.mark(b, now.Add(time.Minute+time.Second))
+	g.used.Mark(b, now.Add(time.Minute+time.Second))
 	flush(0, nil)
 
 	failure = errAway
-	g.used.mark(a, now.Add(time.Hour))
+	g.used.Mark(a, now.Add(time.Hour))
 	flush(0, errAway) // nothing came meanwhile
 	failure = nil
 	flush(1, nil)
 	g.deps.MarkUsed = nil
-	g.used.mark(a, now.Add(2*time.Hour))
+	g.used.Mark(a, now.Add(2*time.Hour))
 	flush(0, nil)
 }

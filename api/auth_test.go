@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -92,16 +93,43 @@ func replacePayload(token, with string) string {
 	return strings.Join(parts, ".")
 }
 
-func TestAUserIDIsTakenAtItsWordOutsideProductionOnly(t *testing.T) {
+func TestAUserIDIsTakenAtItsWordFromWhereTheConfigurationSays(t *testing.T) {
 	t.Parallel()
-	for _, production := range []bool{false, true} {
-		w := newWorld(t, func(w *world) { w.cfg.Production = production })
-		for user, ok := range map[string]bool{w.consumer.String(): !production, "user-1": false, "": false, "00000000-0000-0000-0000-000000000000": false} {
+	for _, tc := range []struct {
+		from       string // the range that is believed
+		production bool
+		peer       string
+		header     string // that shows a proxy
+		ok         bool
+	}{
+		{from: "127.0.0.0/8", peer: "127.0.0.1:5000", ok: true},
+		{from: "127.0.0.0/8", peer: "[::ffff:127.0.0.1]:5000", ok: true},
+		{from: "fe80::/10", peer: "[fe80::1%eth0]:5000", ok: true},
+		{from: "", peer: "127.0.0.1:5000"},
+		{from: "127.0.0.0/8", peer: "192.0.2.1:5000"},
+		{from: "127.0.0.0/8", peer: "nonsense"},
+		{from: "127.0.0.0/8", peer: "127.0.0.1:5000", production: true},
+		{from: "127.0.0.0/8", peer: "127.0.0.1:5000", header: "X-Forwarded-For"},
+		{from: "127.0.0.0/8", peer: "127.0.0.1:5000", header: "Forwarded"},
+		{from: "127.0.0.0/8", peer: "127.0.0.1:5000", header: "X-Real-Ip"},
+		{from: "127.0.0.0/8", peer: "127.0.0.1:5000", header: "Via"},
+	} {
+		w := newWorld(t, func(w *world) {
+			w.cfg.Production, w.cfg.UserHeaderFrom = tc.production, nil
+			if tc.from != "" {
+				w.cfg.UserHeaderFrom = []netip.Prefix{netip.MustParsePrefix(tc.from)}
+			}
+		})
+		for user, sound := range map[string]bool{w.consumer.String(): true, "user-1": false, "": false, "00000000-0000-0000-0000-000000000000": false} {
 			r := httptest.NewRequestWithContext(t.Context(), "GET", "/api/vault/balance", nil)
+			r.RemoteAddr = tc.peer
 			r.Header.Set("X-User-Id", user)
-			if a := w.do(t, r); (a.Code == 200) != ok {
-				t.Errorf("production %v, user %q: %d", production, user, a.Code)
-			} else if !ok {
+			if tc.header != "" {
+				r.Header.Set(tc.header, "127.0.0.1")
+			}
+			if a := w.do(t, r); (a.Code == 200) != (tc.ok && sound) {
+				t.Errorf("%+v, user %q: %d", tc, user, a.Code)
+			} else if a.Code != 200 {
 				a.refused(401, "UNAUTHORIZED")
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"math/rand"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"path"
 	"strings"
 	"sync"
@@ -81,6 +82,8 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 		keys: portstest.NewKeys(), catalog: portstest.NewCatalog(), vaults: &portstest.Vaults{}, usage: &portstest.Usage{},
 		consumer: newID(), seller: newID(), logs: logs, observed: &observed{},
 		cfg: api.Config{Version: "1.2.3", Config: edge.Config{
+			UserHeaderFrom: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, // where httptest's requests come from
+
 			JWTSecret: []byte("a secret for tests"), MetricsKey: "metrics key", BodyLimit: 100 << 10,
 		}},
 	}

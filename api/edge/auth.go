@@ -4,8 +4,11 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/domain/fault"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 )
@@ -16,18 +19,30 @@ var (
 	errUnauthorized = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized")
 )
 
-// userOf finds out who is asking. X-User-Id is believed outside production only, and only when nothing better is sent.
-func (e *Edge) userOf(h http.Header) (id.ID, error) {
-	if token, err := bearer(h); err != errUnauthorized {
+// userOf finds out who is asking. X-User-Id is believed from where the configuration says, and only when nothing better is sent.
+func (e *Edge) userOf(r *http.Request) (id.ID, error) {
+	if token, err := bearer(r.Header); err != errUnauthorized {
 		if err != nil {
 			return id.ID{}, err
 		}
 		return e.tokens.user(token, e.deps.Now())
 	}
-	if user, err := id.Parse(h.Get("X-User-Id")); err == nil && !e.cfg.Production && !user.IsZero() {
+	if user, err := id.Parse(r.Header.Get("X-User-Id")); err == nil && !user.IsZero() && e.believesUserID(r) {
 		return user, nil
 	}
 	return id.ID{}, errUnauthorized
+}
+
+// believesUserID reports whether r comes straight from an address that may name its user. What came through a proxy came
+// from anybody, whatever the proxy's address is.
+func (e *Edge) believesUserID(r *http.Request) bool {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
+		if _, proxied := r.Header[name]; proxied {
+			return false
+		}
+	}
+	peer, ok := httpkit.Proxies{}.Client(r)
+	return ok && !e.cfg.Production && slices.ContainsFunc(e.cfg.UserHeaderFrom, func(p netip.Prefix) bool { return p.Contains(peer) })
 }
 
 // bearer reads the Authorization header. Without one it is errUnauthorized.

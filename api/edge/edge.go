@@ -5,6 +5,7 @@ package edge
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -17,15 +18,16 @@ import (
 
 // Config is how requests are received.
 type Config struct {
-	Production bool // X-User-Id is ignored, the metrics need their key, browsers are told to use HTTPS
-	JWTSecret  []byte
-	MetricsKey string
-	BodyLimit  int64         // bytes of a request body; 0: 100 kB
-	Timeout    time.Duration // of a request's work; 0: 30 s
-	RateLimit  int           // requests of one user per RateWindow; 0: no limit
-	RateWindow time.Duration
-	Proxies    httpkit.Proxies
-	CORS       CORS
+	Production     bool // the metrics need their key, browsers are told to use HTTPS
+	JWTSecret      []byte
+	MetricsKey     string
+	BodyLimit      int64         // bytes of a request body; 0: 100 kB
+	Timeout        time.Duration // of a request's work; 0: 30 s
+	RateLimit      int           // requests of one user per RateWindow; 0: no limit
+	RateWindow     time.Duration
+	Proxies        httpkit.Proxies
+	UserHeaderFrom []netip.Prefix // from where X-User-Id is believed, outside production only; nil: from nowhere
+	CORS           CORS
 }
 
 // Deps is what the edge works with. Limiter and Observe may be nil.

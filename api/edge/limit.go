@@ -15,7 +15,7 @@ import (
 func (e *Edge) signedIn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
-		user, err := e.userOf(r.Header)
+		user, err := e.userOf(r)
 		key := "ip:" + httpkit.LimitKey(x.client)
 		if err == nil {
 			x.actor, key = user, "user:"+user.String()

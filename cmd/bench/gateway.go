@@ -65,7 +65,7 @@ func (r *rig) start(ctx context.Context, name, mode string, m market) (_ *gatewa
 func (r *rig) environ(url, addr, mode string) []string {
 	_, port, _ := net.SplitHostPort(addr) // it was made of both
 	env := []string{
-		"HOST=127.0.0.1", "PORT=" + port, "DATABASE_URL=" + url, "METERING_MODE=" + mode, "LOG_LEVEL=" + r.opt.logLevel,
+		"APP_ENV=development", "HOST=127.0.0.1", "PORT=" + port, "DATABASE_URL=" + url, "METERING_MODE=" + mode, "LOG_LEVEL=" + r.opt.logLevel,
 		"JWT_SECRET=bench-" + newID().String(), "ADMIN_API_KEY=bench-" + newID().String(), "METRICS_API_KEY=bench-" + newID().String(),
 		"GATEWAY_RATE_LIMIT_PER_MINUTE=0", "UPSTREAM_HOST_ALLOWLIST=" + r.upstream.addr,
 		"LEASE_IDLE_MS=500", "REVENUE_LEDGER_INDEXER_INTERVAL_MS=500",

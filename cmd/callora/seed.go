@@ -3,15 +3,20 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"flag"
 	"fmt"
 	"slices"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
 
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
 	"github.com/CalloraOrg/callora-backend/adapters/system"
 	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 	"github.com/CalloraOrg/callora-backend/cmd/callora/seed"
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
+	"github.com/CalloraOrg/callora-backend/domain/id"
 )
 
 func seedCommand() *command {
@@ -25,7 +30,7 @@ Writes two developers, three APIs with priced endpoints and one consumer with 10
 DATABASE_URL (or the DB_* fields), whose schema must be up to date. The key is printed once. Safe to repeat: what exists
 stays, the APIs move to --upstream.`,
 		flags: func(f *flag.FlagSet) {
-			f.BoolVar(&force, "force", false, "do it even when APP_ENV is production")
+			f.BoolVar(&force, "force", false, "do it even when APP_ENV is production or left out")
 			f.StringVar(&upstream, "upstream", "http://localhost:4000", "`URL` under which the APIs' upstreams are")
 		},
 		run: func(ctx context.Context, c console, args []string) error {
@@ -43,17 +48,22 @@ stays, the APIs move to --upstream.`,
 			if cfg.Production() && !force {
 				return fmt.Errorf("APP_ENV is production: demo data does not belong there (--force writes it all the same)")
 			}
-			return plant(ctx, c, cfg, upstream)
+			return plant(ctx, c, cfg, upstream, force)
 		},
 	}
 }
 
-func plant(ctx context.Context, c console, cfg *config.Config, upstream string) error {
+func plant(ctx context.Context, c console, cfg *config.Config, upstream string, force bool) error {
 	handle, err := openDatabase(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer handle.Close()
+	if cfg.Env == "" && !force {
+		if err := refuseStrangers(ctx, handle); err != nil {
+			return err
+		}
+	}
 	plain, _, _, err := apikey.Generate(rand.Reader)
 	if err != nil {
 		return err
@@ -70,5 +80,19 @@ func plant(ctx context.Context, c console, cfg *config.Config, upstream string) 
 		return nil
 	}
 	fmt.Fprintf(c.out, "Its API key for %q, shown only now:\n%s\n", seed.PaidSlug, plain)
+	return nil
+}
+
+// refuseStrangers keeps demo data out of a database that other people use, where nothing says that it is not production.
+func refuseStrangers(ctx context.Context, handle *sqlx.DB) error {
+	var others bool
+	ours := pq.Array([]id.ID{seed.Consumer, seed.SellerOne, seed.SellerTwo})
+	if err := handle.GetContext(ctx, &others, `SELECT EXISTS (SELECT FROM users WHERE id <> ALL ($1::uuid[]))`, ours); err != nil {
+		return err
+	}
+	if others {
+		return errors.New("APP_ENV is missing, and the database has users of its own: this may be production, where demo data does not belong. " +
+			"Set APP_ENV to development or test (--force writes it all the same)")
+	}
 	return nil
 }

@@ -21,7 +21,7 @@ import (
 // serving is the environment of a server on a database.
 func servingOn(database string, more ...string) map[string]string {
 	environ := map[string]string{
-		"DATABASE_URL": database, "JWT_SECRET": "jwt-secret-0123456789-0123456789-x", "HOST": "127.0.0.1", "PORT": "0",
+		"APP_ENV": "development", "DATABASE_URL": database, "JWT_SECRET": "jwt-secret-0123456789-0123456789-x", "HOST": "127.0.0.1", "PORT": "0",
 		"ADMIN_API_KEY": "admin-secret-0123456789-0123456789", "METRICS_API_KEY": "metrics-secret-0123456789-01234567",
 	}
 	for i := 0; i < len(more); i += 2 {
@@ -44,13 +44,46 @@ func TestServeReportsAllMistakesAndEndsWithOne(t *testing.T) {
 	t.Parallel()
 	p := launch(t, map[string]string{"PORT": "http", "JWT_SECRET": "s3cret", "LOG_LEVEL": "loud"}, "serve")
 	code, text := p.exit(t), p.stderr.text()
-	for _, want := range []string{"PORT must be", "JWT_SECRET is too short", "LOG_LEVEL must be", "DATABASE_URL is missing", "ADMIN_API_KEY is missing", "METRICS_API_KEY is missing"} {
+	for _, want := range []string{"PORT must be", "JWT_SECRET is too short", "LOG_LEVEL must be", "DATABASE_URL is missing", "ADMIN_API_KEY is missing", "APP_ENV is missing: set it to ", "METRICS_API_KEY is missing"} {
 		if !strings.Contains(text, "  - "+want) {
 			t.Errorf("missing: %s", want)
 		}
 	}
 	if code != 1 || p.stdout.text() != "" || strings.Contains(text, "s3cret") {
 		t.Errorf("code %d, %s", code, text)
+	}
+}
+
+func TestServeAsksForItsEnvironment(t *testing.T) {
+	t.Parallel()
+	environ := servingOn("postgres://me@127.0.0.1:1/callora")
+	delete(environ, "APP_ENV")
+	p := launch(t, environ, "serve")
+	if code := p.exit(t); code != 1 || !strings.Contains(p.stderr.text(), "APP_ENV is missing: set it to development, production or test") {
+		t.Errorf("code %d, %s", code, p.stderr.text())
+	}
+}
+
+// Who copied .env.example and filled in its secrets serves nobody but this machine, and believes no one's X-User-Id.
+func TestADeveloperServesNobodyElse(t *testing.T) {
+	t.Parallel()
+	environ := servingOn(dbtest.URL(t))
+	delete(environ, "HOST")
+	const user = "01980000-0000-7000-8000-000000000001"
+	for from, want := range map[string]int{"": 401, "loopback": 200} {
+		environ["DEV_USER_HEADER_FROM"] = from
+		p := launch(t, environ, "serve")
+		origin := p.listening(t)
+		if !strings.HasPrefix(origin, "http://127.0.0.1:") {
+			t.Errorf("listens on %s", origin)
+		}
+		if res, body := get(t, origin+"/api/keys", "X-User-Id", user); res.StatusCode != want {
+			t.Errorf("DEV_USER_HEADER_FROM=%s: X-User-Id gets %s %s", from, res.Status, body)
+		}
+		if res, body := get(t, origin+"/api/keys", "X-User-Id", user, "X-Forwarded-For", "127.0.0.1"); res.StatusCode != 401 {
+			t.Errorf("DEV_USER_HEADER_FROM=%s: X-User-Id through a proxy gets %s %s", from, res.Status, body)
+		}
+		p.finish(t)
 	}
 }
 
@@ -123,6 +156,29 @@ func seeded(t *testing.T, upstream string) (address, key string) {
 		t.Errorf("seeding twice: code %d, %s", code, again.stdout.text())
 	}
 	return address, lines[len(lines)-1]
+}
+
+func TestASeedStaysOutOfWhatMayBeProduction(t *testing.T) {
+	t.Parallel()
+	address := dbtest.URL(t)
+	if _, err := database(t, address).Exec(`INSERT INTO users (id) VALUES (gen_random_uuid())`); err != nil {
+		t.Fatal(err)
+	}
+	for env, want := range map[string]string{"production": "APP_ENV is production", "": "APP_ENV is missing, and the database has users"} {
+		p := launch(t, map[string]string{"DATABASE_URL": address, "APP_ENV": env}, "seed")
+		if code := p.exit(t); code != 1 || !strings.Contains(p.stderr.text(), want) {
+			t.Errorf("APP_ENV=%s: code %d, %s", env, code, p.stderr.text())
+		}
+	}
+	var apis int
+	if err := database(t, address).Get(&apis, `SELECT count(*) FROM apis`); err != nil || apis != 0 {
+		t.Errorf("%d APIs were written, %v", apis, err)
+	}
+	for _, args := range [][]string{{"APP_ENV", "development", "seed"}, {"APP_ENV", "", "seed", "--force"}} {
+		if p := launch(t, map[string]string{"DATABASE_URL": address, args[0]: args[1]}, args[2:]...); p.exit(t) != 0 {
+			t.Errorf("%q: %s", args, p.stderr.text())
+		}
+	}
 }
 
 // gate is an upstream whose answers wait until the test lets them go.

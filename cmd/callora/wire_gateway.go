@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/CalloraOrg/callora-backend/adapters/gateway"
-	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/adapters/metrics"
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
 	"github.com/CalloraOrg/callora-backend/adapters/ratelimit"
@@ -46,7 +45,7 @@ func newGateway(lc fx.Lifecycle, n gatewayNeeds) (*gateway.Gateway, error) {
 		ProxyTimeout: c.Timeout.D(), BodyLimit: int64(c.CallLimit), RatePerMinute: c.RateLimit,
 		Idempotency: time.Duration(c.RetentionSeconds) * time.Second, AllowedHosts: c.HostAllowlist,
 		LegacyUpstream: c.LegacyUpstream.URL, LegacyAllow: c.Ranges(), LegacyGuarded: c.Ranges() != nil,
-		Proxies: httpkit.Proxies{LastHop: n.Config.Rest.TrustedHops}, Profiling: c.Profiling,
+		Proxies: n.Config.Proxies(), Profiling: c.Profiling,
 	}, gateway.Deps{
 		Charger: n.Charger, Keys: n.Keys, Routes: n.Routes, Changes: n.Changes, Idempotency: n.Idempotency, Limiter: n.Limiter,
 		NewID: n.NewID, Now: n.Now, Log: n.Log, Registry: n.Metrics.Registry, MarkUsed: n.Keys.MarkUsed, Observe: n.Metrics.Observe,

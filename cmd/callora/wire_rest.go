@@ -11,7 +11,6 @@ import (
 
 	"github.com/CalloraOrg/callora-backend/adapters/egress"
 	"github.com/CalloraOrg/callora-backend/adapters/gateway"
-	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/adapters/metrics"
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
 	"github.com/CalloraOrg/callora-backend/api"
@@ -86,7 +85,7 @@ func newREST(n restNeeds) (restHandler, error) {
 		api.Config{Version: cfg.Version, Config: edge.Config{
 			Production: cfg.Production(), JWTSecret: []byte(cfg.JWTSecret), MetricsKey: string(cfg.MetricsKey),
 			BodyLimit: int64(cfg.Rest.RequestLimit), RateLimit: cfg.Rest.RateMax, RateWindow: cfg.Rest.RateWindow.D(),
-			Proxies: httpkit.Proxies{LastHop: cfg.Rest.TrustedHops}, CORS: corsOf(cfg),
+			Proxies: cfg.Proxies(), UserHeaderFrom: cfg.UserHeaderFrom, CORS: corsOf(cfg),
 		}},
 		api.UseCases{Health: n.Health, Catalog: n.Catalog, Access: n.Access, Billing: n.Billing, Metering: n.Metering},
 		api.Deps{Metrics: n.Metrics.Handler(), Deps: edge.Deps{
@@ -106,7 +105,7 @@ func newServer(lc fx.Lifecycle, cfg *config.Config, log *zap.Logger, rest restHa
 		return nil, err
 	}
 	lc.Append(fx.Hook{
-		OnStart: func(ctx context.Context) error { return s.open(ctx, cfg.Host, cfg.Port) },
+		OnStart: func(ctx context.Context) error { return s.open(ctx, cfg.ListenHost(), cfg.Port) },
 		OnStop:  s.stop,
 	})
 	return s, nil

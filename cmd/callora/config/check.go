@@ -23,8 +23,17 @@ func (c *Config) check(given map[string]string, p Purpose) Error {
 	var wrong Error
 	fail := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 
-	if !slices.Contains([]string{"development", "production", "test"}, c.Env) {
+	switch {
+	case c.Env == "" && p == Serving:
+		fail("APP_ENV is missing: set it to development, production or test; only production turns the strict rules on")
+	case c.Env != "" && !slices.Contains([]string{"development", "production", "test"}, c.Env):
 		fail("APP_ENV (or NODE_ENV) must be development, production or test")
+	}
+	if c.Production() && c.UserHeaderFrom != nil {
+		fail("DEV_USER_HEADER_FROM must be blank in production: whoever sends X-User-Id from there would be any user")
+	}
+	if c.TrustProxy && c.TrustedProxies != nil {
+		fail("TRUST_PROXY_HEADERS must be blank or false beside TRUSTED_PROXIES, which says more exactly whom to trust")
 	}
 	if _, err := logging.ParseLevel(c.LogLevel); err != nil {
 		fail("LOG_LEVEL must be %s", logging.Levels)
@@ -99,8 +108,10 @@ func (c *Config) checkNumbers(fail func(string, ...any)) {
 	}{
 		{"DB_POOL_MAX", int64(d.PoolMax), 2},
 		{"GATEWAY_RATE_LIMIT_PER_MINUTE", int64(g.RateLimit), 0},
+		{"GATEWAY_UNKNOWN_KEY_RATE_LIMIT_PER_MINUTE", int64(g.UnknownLimit), 0},
 		{"IDEMPOTENCY_RETENTION_WINDOW_SECONDS", int64(g.RetentionSeconds), 60},
 		{"REST_RATE_LIMIT_MAX_REQUESTS", int64(c.Rest.RateMax), 1},
+		{"REST_PUBLIC_RATE_LIMIT_MAX_REQUESTS", int64(c.Rest.PublicMax), 0},
 		{"METERING_BATCH_MAX", int64(m.BatchMax), 1},
 		{"METERING_QUEUE_MAX", int64(m.QueueMax), 1},
 		{"METERING_SHARDS", int64(m.Shards), 1},

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/app/charging"
 	"github.com/CalloraOrg/callora-backend/domain/vault"
 )
@@ -12,13 +13,17 @@ import (
 // Config is all that the environment decides. It is read once; see .env.example for a sentence on each variable. Field
 // names are unique across its parts, because the parser's errors name nothing else.
 type Config struct {
-	Env         string   `env:"APP_ENV" envDefault:"development"`
+	Env         string   `env:"APP_ENV"`
 	Host        string   `env:"HOST"`
 	Port        int      `env:"PORT" envDefault:"3000"`
 	Version     string   `env:"APP_VERSION" envDefault:"1.0.0"`
 	LogLevel    string   `env:"LOG_LEVEL" envDefault:"info"`
 	ShutdownFor Millis   `env:"SHUTDOWN_TIMEOUT_MS" envDefault:"30000"`
 	Origins     []string `env:"CORS_ALLOWED_ORIGINS" envDefault:"http://localhost:5173"`
+
+	TrustProxy     bool   `env:"TRUST_PROXY_HEADERS" envDefault:"false"`
+	TrustedProxies Ranges `env:"TRUSTED_PROXIES"`
+	UserHeaderFrom Ranges `env:"DEV_USER_HEADER_FROM"`
 
 	JWTSecret  Secret `env:"JWT_SECRET"`
 	AdminKey   Secret `env:"ADMIN_API_KEY"`
@@ -51,22 +56,23 @@ type Rest struct {
 	RequestLimit Size   `env:"REQUEST_BODY_LIMIT" envDefault:"100kb"`
 	RateWindow   Millis `env:"REST_RATE_LIMIT_WINDOW_MS" envDefault:"60000"`
 	RateMax      int    `env:"REST_RATE_LIMIT_MAX_REQUESTS" envDefault:"100"`
+	PublicMax    int    `env:"REST_PUBLIC_RATE_LIMIT_MAX_REQUESTS" envDefault:"300"`
 	KeyGrace     Millis `env:"KEY_ROTATION_GRACE_MS" envDefault:"86400000"`
 	HealthDB     Millis `env:"HEALTH_CHECK_DB_TIMEOUT" envDefault:"2000"`
-	TrustedHops  bool   `env:"TRUST_PROXY_HEADERS" envDefault:"false"`
 }
 
 // Gateway bounds the calls that are forwarded.
 type Gateway struct {
-	RateLimit        int        `env:"GATEWAY_RATE_LIMIT_PER_MINUTE" envDefault:"600"`
-	CallLimit        Size       `env:"GATEWAY_BODY_LIMIT" envDefault:"1mb"`
-	Timeout          Millis     `env:"PROXY_TIMEOUT_MS" envDefault:"30000"`
-	HostAllowlist    []string   `env:"UPSTREAM_HOST_ALLOWLIST"`
-	LegacyUpstream   WebURL     `env:"UPSTREAM_URL"`
-	AllowedRanges    []IPPrefix `env:"GATEWAY_IP_ALLOWED_RANGES"`
-	AllowlistEnabled bool       `env:"GATEWAY_IP_ALLOWLIST_ENABLED" envDefault:"true"`
-	Profiling        bool       `env:"GATEWAY_PROFILING_ENABLED" envDefault:"false"`
-	RetentionSeconds int        `env:"IDEMPOTENCY_RETENTION_WINDOW_SECONDS" envDefault:"86400"`
+	RateLimit        int      `env:"GATEWAY_RATE_LIMIT_PER_MINUTE" envDefault:"600"`
+	UnknownLimit     int      `env:"GATEWAY_UNKNOWN_KEY_RATE_LIMIT_PER_MINUTE" envDefault:"120"`
+	CallLimit        Size     `env:"GATEWAY_BODY_LIMIT" envDefault:"1mb"`
+	Timeout          Millis   `env:"PROXY_TIMEOUT_MS" envDefault:"30000"`
+	HostAllowlist    []string `env:"UPSTREAM_HOST_ALLOWLIST"`
+	LegacyUpstream   WebURL   `env:"UPSTREAM_URL"`
+	AllowedRanges    Ranges   `env:"GATEWAY_IP_ALLOWED_RANGES"`
+	AllowlistEnabled bool     `env:"GATEWAY_IP_ALLOWLIST_ENABLED" envDefault:"true"`
+	Profiling        bool     `env:"GATEWAY_PROFILING_ENABLED" envDefault:"false"`
+	RetentionSeconds int      `env:"IDEMPOTENCY_RETENTION_WINDOW_SECONDS" envDefault:"86400"`
 }
 
 // Metering sizes leases and batches.
@@ -114,6 +120,20 @@ var aliases = map[string]string{
 // Production reports whether the strict rules apply.
 func (c *Config) Production() bool { return c.Env == "production" }
 
+// Proxies are whose word on a caller's address is believed, by REST and gateway alike.
+func (c *Config) Proxies() httpkit.Proxies {
+	return httpkit.Proxies{Trusted: c.TrustedProxies, LastHop: c.TrustProxy}
+}
+
+// ListenHost is the address to listen on. On a developer's machine, where secrets are short and metrics open, a server
+// that was not told otherwise is nobody else's to reach.
+func (c *Config) ListenHost() string {
+	if c.Host == "" && !c.Production() {
+		return "127.0.0.1"
+	}
+	return c.Host
+}
+
 // Secrets are the values that must never be logged.
 func (c *Config) Secrets() []string {
 	out := []string{string(c.JWTSecret), string(c.AdminKey), string(c.MetricsKey)}
@@ -130,9 +150,5 @@ func (g Gateway) Ranges() []netip.Prefix {
 	if !g.AllowlistEnabled || len(g.AllowedRanges) == 0 {
 		return nil
 	}
-	out := make([]netip.Prefix, len(g.AllowedRanges))
-	for i, p := range g.AllowedRanges {
-		out[i] = p.Prefix
-	}
-	return out
+	return g.AllowedRanges
 }

@@ -19,7 +19,7 @@ import (
 // valid is the least environment that serves.
 func valid() map[string]string {
 	return map[string]string{
-		"DATABASE_URL": "postgres://me:hunter22@db:5432/callora", "JWT_SECRET": "jwt-secret-0123456789-0123456789-x",
+		"APP_ENV": "development", "DATABASE_URL": "postgres://me:hunter22@db:5432/callora", "JWT_SECRET": "jwt-secret-0123456789-0123456789-x",
 		"ADMIN_API_KEY": "admin-secret-0123456789-0123456789", "METRICS_API_KEY": "metrics-secret-0123456789-01234567",
 	}
 }
@@ -58,6 +58,7 @@ func TestEveryMistakeIsReportedAtOnceWithoutAnyValueOfASecret(t *testing.T) {
 		"GATEWAY_BODY_LIMIT": "huge", "PROXY_TIMEOUT_MS": "30s", "METERING_MODE": "later", "GATEWAY_IP_ALLOWED_RANGES": "10.0.0.0/99",
 		"UPSTREAM_URL": "ftp://x", "SOROBAN_NETWORK": "moonnet", "HORIZON_ENABLED": "yes please", "SOROBAN_RPC_ENABLED": "true",
 		"METERING_SHARDS": "0", "CORS_ALLOWED_ORIGINS": "example.com", "LEASE_TTL_MS": "5", "REST_RATE_LIMIT_MAX_REQUESTS": "-1",
+		"DEV_USER_HEADER_FROM": "loopback", "TRUSTED_PROXIES": "the proxy",
 	}
 	_, err := Parse(environ, Serving)
 	var mistakes Error
@@ -73,7 +74,9 @@ func TestEveryMistakeIsReportedAtOnceWithoutAnyValueOfASecret(t *testing.T) {
 		`GATEWAY_BODY_LIMIT must be a size such as "100kb" or "1mb"`,
 		"PROXY_TIMEOUT_MS must be a whole number of milliseconds, 0 or more",
 		"METERING_MODE must be durable or async",
-		"GATEWAY_IP_ALLOWED_RANGES must be addresses or ranges separated by commas, such as 10.0.0.0/8,192.0.2.7",
+		"GATEWAY_IP_ALLOWED_RANGES must be addresses or ranges separated by commas, such as 10.0.0.0/8,192.0.2.7,loopback",
+		"DEV_USER_HEADER_FROM must be blank in production: whoever sends X-User-Id from there would be any user",
+		"TRUSTED_PROXIES must be addresses or ranges separated by commas, such as 10.0.0.0/8,192.0.2.7,loopback",
 		"UPSTREAM_URL must be a URL that begins with http:// or https:// and has a host and no user name or password",
 		"STELLAR_NETWORK (or SOROBAN_NETWORK) must be testnet or mainnet",
 		"HORIZON_ENABLED must be true or false",
@@ -87,7 +90,7 @@ func TestEveryMistakeIsReportedAtOnceWithoutAnyValueOfASecret(t *testing.T) {
 			t.Errorf("missing: %s", want)
 		}
 	}
-	if len(mistakes) != 17 {
+	if len(mistakes) != 19 {
 		t.Errorf("%d mistakes:\n%v", len(mistakes), err)
 	}
 	if strings.Contains(err.Error(), "s3cret") {
@@ -98,10 +101,10 @@ func TestEveryMistakeIsReportedAtOnceWithoutAnyValueOfASecret(t *testing.T) {
 func TestNothingSetNamesAllThatIsRequired(t *testing.T) {
 	_, err := Parse(map[string]string{"JWT_SECRET": " ", "ADMIN_API_KEY": ""}, Serving)
 	var mistakes Error
-	if !errors.As(err, &mistakes) || len(mistakes) != 4 {
+	if !errors.As(err, &mistakes) || len(mistakes) != 5 {
 		t.Fatalf("got %v", err)
 	}
-	for i, name := range []string{"ADMIN_API_KEY", "DATABASE_URL", "JWT_SECRET", "METRICS_API_KEY"} {
+	for i, name := range []string{"ADMIN_API_KEY", "APP_ENV", "DATABASE_URL", "JWT_SECRET", "METRICS_API_KEY"} {
 		if !strings.HasPrefix(mistakes[i], name+" is missing: ") {
 			t.Errorf("got %q", mistakes[i])
 		}
@@ -137,7 +140,7 @@ func TestPrismasParametersAreTranslatedForTheDriver(t *testing.T) {
 }
 
 func TestTheFirstNameOfAVariableWins(t *testing.T) {
-	if c := parse(t, "NODE_ENV", "test", "SOROBAN_NETWORK", "mainnet"); c.Env != "test" || c.Stellar.Network != "mainnet" {
+	if c := parse(t, "APP_ENV", "", "NODE_ENV", "test", "SOROBAN_NETWORK", "mainnet"); c.Env != "test" || c.Stellar.Network != "mainnet" {
 		t.Errorf("aliases: got %s, %s", c.Env, c.Stellar.Network)
 	}
 	c := parse(t, "NODE_ENV", "production", "APP_ENV", "test", "SOROBAN_NETWORK", "mainnet", "STELLAR_NETWORK", "testnet")
@@ -152,6 +155,10 @@ func TestListsSizesAndRanges(t *testing.T) {
 	if !slices.Equal(c.Gateway.HostAllowlist, []string{"a:80", "b"}) || c.Gateway.CallLimit != 2<<20 || c.Rest.RequestLimit != 512 ||
 		c.Gateway.LegacyUpstream.Host != "localhost:4000" {
 		t.Errorf("got %+v", c.Gateway)
+	}
+	if from := parse(t, "DEV_USER_HEADER_FROM", " loopback, 10.1.0.0/16").UserHeaderFrom; !slices.Equal(from,
+		Ranges{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("10.1.0.0/16")}) {
+		t.Errorf("got %v", from)
 	}
 	want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("192.0.2.7/32")}
 	if !slices.Equal(c.Gateway.Ranges(), want) {
@@ -172,6 +179,24 @@ func TestListsSizesAndRanges(t *testing.T) {
 		if m.UnmarshalText([]byte(bad)) == nil {
 			t.Errorf("the time %q was accepted", bad)
 		}
+	}
+}
+
+func TestWhatIsLeftOutIsTheSafeChoice(t *testing.T) {
+	for _, tc := range []struct{ env, host, want string }{
+		{"production", "", ""}, {"development", "", "127.0.0.1"}, {"test", "", "127.0.0.1"},
+		{"development", "0.0.0.0", "0.0.0.0"}, {"production", "10.0.0.7", "10.0.0.7"},
+	} {
+		if got := parse(t, "APP_ENV", tc.env, "HOST", tc.host).ListenHost(); got != tc.want {
+			t.Errorf("%s with HOST=%s listens on %q, want %q", tc.env, tc.host, got, tc.want)
+		}
+	}
+	if c := parse(t); c.UserHeaderFrom != nil || c.TrustProxy || c.TrustedProxies != nil {
+		t.Errorf("somebody is believed unasked: %+v", c)
+	}
+	_, err := Parse(with("TRUST_PROXY_HEADERS", "true", "TRUSTED_PROXIES", "10.0.0.0/8"), Serving)
+	if err == nil || !strings.Contains(err.Error(), "TRUST_PROXY_HEADERS must be blank or false beside TRUSTED_PROXIES") {
+		t.Errorf("two answers to one question: %v", err)
 	}
 }
 
@@ -221,6 +246,10 @@ func TestEveryVariableIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if env := listed["APP_ENV"]; env != "development" { // it has no default; a copied file is a developer's
+		t.Errorf(".env.example says APP_ENV=%s", env)
+	}
+	listed["APP_ENV"] = ""
 	if !maps.Equal(listed, defaults) {
 		t.Errorf(".env.example and Config differ:\n%v\n%v", listed, defaults)
 	}

@@ -71,20 +71,36 @@ func (w *WebURL) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// IPPrefix is a range of addresses: 10.0.0.0/8, or one address.
-type IPPrefix struct{ netip.Prefix }
+// Ranges are addresses and ranges of addresses separated by commas; "loopback" is this machine.
+type Ranges []netip.Prefix
 
-// UnmarshalText reads the range.
-func (p *IPPrefix) UnmarshalText(text []byte) error {
-	s := strings.TrimSpace(string(text))
+// loopback is what the word stands for (RFC 1122 3.2.1.3, RFC 4291 2.5.3).
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// UnmarshalText reads the list.
+func (r *Ranges) UnmarshalText(text []byte) error {
+	*r = nil
+	for s := range strings.SplitSeq(string(text), ",") {
+		if s = strings.TrimSpace(s); s == "" {
+			continue
+		}
+		if s == "loopback" {
+			*r = append(*r, loopback...)
+			continue
+		}
+		prefix, err := parseRange(s)
+		if err != nil {
+			return errors.New("must be addresses or ranges separated by commas, such as 10.0.0.0/8,192.0.2.7,loopback")
+		}
+		*r = append(*r, prefix)
+	}
+	return nil
+}
+
+func parseRange(s string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
-		p.Prefix = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
-		return nil
+		return netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()), nil
 	}
 	prefix, err := netip.ParsePrefix(s)
-	if err != nil {
-		return errors.New("must be addresses or ranges separated by commas, such as 10.0.0.0/8,192.0.2.7")
-	}
-	p.Prefix = prefix.Masked()
-	return nil
+	return prefix.Masked(), err
 }

@@ -17,7 +17,7 @@ import (
 var (
 	Consumer  = id.MustParse("01980000-0000-7000-8000-000000000001")
 	SellerOne = id.MustParse("01980000-0000-7000-8000-000000000002")
-	sellerTwo = id.MustParse("01980000-0000-7000-8000-000000000003")
+	SellerTwo = id.MustParse("01980000-0000-7000-8000-000000000003")
 	devOne    = id.MustParse("01980000-0000-7000-8000-000000000011")
 	devTwo    = id.MustParse("01980000-0000-7000-8000-000000000012")
 	weather   = id.MustParse("01980000-0000-7000-8000-000000000021")
@@ -56,10 +56,10 @@ func Marketplace(upstream string, network vault.Network) postgres.Seed {
 		return listing.Endpoint{Method: method, Path: path, Price: money.MustParse(price), Description: description}
 	}
 	return postgres.Seed{
-		Users: []postgres.SeedUser{{ID: Consumer}, {ID: SellerOne}, {ID: sellerTwo}},
+		Users: []postgres.SeedUser{{ID: Consumer}, {ID: SellerOne}, {ID: SellerTwo}},
 		Developers: []listing.Developer{
 			{ID: devOne, UserID: SellerOne, Name: "Nimbus Weather", Website: "https://nimbus.example", Description: "Forecasts for everybody", Category: "data"},
-			{ID: devTwo, UserID: sellerTwo, Name: "Corpus Labs", Website: "https://corpus.example", Description: "Data sets and tools", Category: "developer-tools"},
+			{ID: devTwo, UserID: SellerTwo, Name: "Corpus Labs", Website: "https://corpus.example", Description: "Data sets and tools", Category: "developer-tools"},
 		},
 		APIs: []listing.API{
 			api(weather, devOne, PaidSlug, "Weather API", "weather", demoupstream.Weather, "Forecasts and live readings",

@@ -42,6 +42,9 @@ func dump(t *testing.T, db *sqlx.DB) []string {
 	lines = slices.DeleteFunc(lines, func(line string) bool {
 		return strings.Contains(line, "goose_db_version") || daily.MatchString(line)
 	})
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
 	slices.Sort(lines)
 	return lines
 }

@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 )
@@ -20,6 +23,9 @@ var files embed.FS
 var (
 	ErrOld = errors.New("the database schema is older than this program")
 	ErrNew = errors.New("the database schema is newer than this program")
+
+	// ErrRefused is a step down that would lose money. The refusals of the SQL begin with this word.
+	ErrRefused = errors.New("refused")
 )
 
 // Step is one migration and whether it is applied.
@@ -43,27 +49,46 @@ func Up(ctx context.Context, db *sql.DB) (int, error) {
 	return len(done), nil
 }
 
-// Down takes the last migration back, or all of them.
+// Down takes the last migration back, or all of them, and returns how many. A step that would lose money refuses in its
+// SQL (ErrRefused); then the steps before it, which lost nothing, are applied again, so that nothing has changed.
 func Down(ctx context.Context, db *sql.DB, all bool) (int, error) {
 	p, err := provider(db)
 	if err != nil {
 		return 0, err
 	}
-	if all {
-		done, err := p.DownTo(ctx, 0)
-		if err != nil {
-			return len(done), fmt.Errorf("migrate down: %w", err)
+	if !all {
+		_, err = p.Down(ctx)
+		switch {
+		case errors.Is(err, goose.ErrNoNextVersion):
+			return 0, nil
+		case err != nil:
+			return 0, fmt.Errorf("migrate down: %w", refusal(err))
 		}
+		return 1, nil
+	}
+	at, err := p.GetDBVersion(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read the schema's version: %w", err)
+	}
+	done, err := p.DownTo(ctx, 0)
+	if err == nil {
 		return len(done), nil
 	}
-	_, err = p.Down(ctx)
-	switch {
-	case errors.Is(err, goose.ErrNoNextVersion):
-		return 0, nil
-	case err != nil:
-		return 0, fmt.Errorf("migrate down: %w", err)
+	err = fmt.Errorf("migrate down: %w", refusal(err))
+	if _, again := p.UpTo(ctx, at); again != nil {
+		return 0, errors.Join(err, fmt.Errorf("apply again what was taken back (`callora migrate up` does it): %w", again))
 	}
-	return 1, nil
+	return 0, err
+}
+
+// refusal is the sentence alone when a migration's SQL has refused; the rest of the error is that SQL.
+func refusal(err error) error {
+	var failed *goose.PartialError
+	refused := pq.As(err, pqerror.RaiseException)
+	if refused == nil || !errors.As(err, &failed) {
+		return err
+	}
+	return fmt.Errorf("version %d %w%s", failed.Failed.Source.Version, ErrRefused, strings.TrimPrefix(refused.Message, ErrRefused.Error()))
 }
 
 // Status lists all migrations that this program knows.

@@ -94,4 +94,19 @@ var ofStores = []guard{
 		"WHERE state = 'closed' AND indexed_at IS NULL\n", "WHERE indexed_at IS NULL\n",
 		stores, contract,
 	},
+	{
+		"a step down does not lose revenue", "db/migrations/00004_revenue.sql",
+		"IF EXISTS (SELECT FROM revenue_ledger) THEN", "IF false THEN",
+		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion",
+	},
+	{
+		"a step down does not lose charges", "db/migrations/00003_charging.sql",
+		"IF EXISTS (SELECT FROM usage_events) OR EXISTS (SELECT FROM leases) THEN", "IF false THEN",
+		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion",
+	},
+	{
+		"a step down does not lose balances", "db/migrations/00001_accounts.sql",
+		"WHERE balance_snapshot > 0 OR", "WHERE",
+		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion",
+	},
 }

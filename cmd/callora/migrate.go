@@ -20,14 +20,15 @@ func migrateCommand() *command {
 		summary: "move the database's schema (up, down), or tell where it is (status, version)",
 		help: `
   up       apply every migration that is missing
-  down     take the last migration back, with --all every one: tables and what is in them are dropped
+  down     take the last migration back, with --all every one: tables and what is in them are dropped. A step that would
+           lose money refuses and says what would be lost; nothing overrides that, and nothing has changed then
   status   list the migrations
   version  print the version the schema is at and the one this program needs; exit code 1 when they differ
 
 Needs DATABASE_URL (or the DB_* fields). Safe to run from several machines at once.`,
 		flags: func(f *flag.FlagSet) {
 			f.BoolVar(&all, "all", false, "with down: take every migration back")
-			f.BoolVar(&force, "force", false, "with down: do it even when APP_ENV is production")
+			f.BoolVar(&force, "force", false, "with down: do it even when APP_ENV is production (a step that would lose money refuses all the same)")
 		},
 		run: func(ctx context.Context, c console, args []string) error {
 			if len(args) != 1 {

@@ -33,6 +33,20 @@ CREATE TABLE vaults (
 );
 
 -- +goose Down
+-- +goose StatementBegin
+DO $$
+BEGIN
+    FOR look IN 1..2 LOOP -- once before the lock, so that a refusal stops nobody, and once when nothing can come in between
+        IF EXISTS (SELECT FROM vaults WHERE balance_snapshot > 0 OR uncollected > 0 OR held > 0 OR contract_id <> '') THEN
+            RAISE EXCEPTION 'refused, because it would lose % vaults with a balance of % USDC, of which % USDC are spent and not collected. Nothing was changed. An older program serves on this schema as it is; whoever means to give the vaults up drops the database',
+                (SELECT count(*) FROM vaults), (SELECT (sum(balance_snapshot) / 10000000)::numeric(40, 7) FROM vaults),
+                (SELECT (sum(uncollected) / 10000000)::numeric(40, 7) FROM vaults);
+        END IF;
+        LOCK TABLE vaults;
+    END LOOP;
+END
+$$;
+-- +goose StatementEnd
 DROP TABLE vaults;
 DROP TABLE developers;
 DROP TABLE users;

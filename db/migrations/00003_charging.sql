@@ -112,6 +112,23 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);
 
 -- +goose Down
+-- +goose StatementBegin
+DO $$
+BEGIN
+    FOR look IN 1..2 LOOP -- once before the lock, so that a refusal stops nobody, and once when nothing can come in between
+        IF EXISTS (SELECT FROM usage_events) OR EXISTS (SELECT FROM leases) THEN
+            RAISE EXCEPTION 'refused, because it would lose what calls have been charged: % leases with % USDC used, and their usage events. Nothing was changed. An older program serves on this schema as it is; whoever means to give the charges up drops the database',
+                (SELECT count(*) FROM leases), (SELECT (COALESCE(sum(used), 0) / 10000000)::numeric(40, 7) FROM leases);
+        END IF;
+        IF EXISTS (SELECT FROM idempotency WHERE expires_at > now()) THEN
+            RAISE EXCEPTION 'refused, because it would forget % Idempotency-Keys, so that calls repeated with them would be charged again. Nothing was changed. An older program serves on this schema as it is; the keys expire by %',
+                (SELECT count(*) FROM idempotency WHERE expires_at > now()), (SELECT max(expires_at) FROM idempotency);
+        END IF;
+        LOCK TABLE leases, usage_events, idempotency;
+    END LOOP;
+END
+$$;
+-- +goose StatementEnd
 DROP TABLE idempotency;
 DROP TABLE usage_events;
 DROP FUNCTION usage_partitions;

@@ -42,6 +42,27 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_due ON outbox (available_at) WHERE done_at IS NULL;
 
 -- +goose Down
+-- +goose StatementBegin
+DO $$
+BEGIN
+    FOR look IN 1..2 LOOP -- once before the lock, so that a refusal stops nobody, and once when nothing can come in between
+        IF EXISTS (SELECT FROM settlements) THEN
+            RAISE EXCEPTION 'refused, because it would lose % settlements of % USDC, so that developers could be paid twice. Nothing was changed. An older program serves on this schema as it is; whoever means to give the settlements up drops the database',
+                (SELECT count(*) FROM settlements), (SELECT (sum(amount) / 10000000)::numeric(40, 7) FROM settlements);
+        END IF;
+        IF EXISTS (SELECT FROM revenue_ledger) THEN
+            RAISE EXCEPTION 'refused, because it would lose what developers have earned with % calls: % USDC. Nothing was changed. An older program serves on this schema as it is; whoever means to give the revenue up drops the database',
+                (SELECT count(*) FROM revenue_ledger), (SELECT (sum(amount) / 10000000)::numeric(40, 7) FROM revenue_ledger);
+        END IF;
+        IF EXISTS (SELECT FROM outbox WHERE done_at IS NULL) THEN
+            RAISE EXCEPTION 'refused, because it would lose % facts in the outbox that nobody has been told yet. Nothing was changed. An older program serves on this schema as it is; a running one empties the outbox',
+                (SELECT count(*) FROM outbox WHERE done_at IS NULL);
+        END IF;
+        LOCK TABLE settlements, revenue_ledger, outbox;
+    END LOOP;
+END
+$$;
+-- +goose StatementEnd
 DROP TABLE outbox;
 DROP TABLE revenue_ledger;
 DROP TABLE settlements;

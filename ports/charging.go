@@ -70,12 +70,18 @@ type LeasePart struct {
 // UsageJournal makes calls durable.
 type UsageJournal interface {
 	// Append stores a batch of one or more records in one statement: each record that is new, and whose lease is still
-	// open, becomes a usage event and adds to its lease's used amount; the others change nothing. It returns an outcome
-	// per record, in order. Appending the same batch again is safe and says the same. No two concurrent calls may hold
-	// records of one vault. Errors that wrap ErrRejected are final; any other may have happened before or after the commit.
+	// open in the record's epoch, becomes a usage event and adds to its lease's used amount; the others change nothing. A
+	// stored event answers the claim of its IdempotencyKey. Append returns an outcome per record, in order; the same
+	// batch again is safe and says the same. Two concurrent calls with records of one vault are safe, but wait for each
+	// other. Errors that wrap ErrRejected are final; any other may have happened before or after the commit, or the
+	// commit may still be under way.
 	Append(ctx context.Context, batch []usage.Record) ([]RecordOutcome, error)
-	// Void removes records that were perhaps appended but were never answered for, and gives their money back to
-	// their leases, which are still open. A record whose lease has been closed stays and is reported.
+	// Void makes sure that records which were perhaps appended, and were never answered for, are not charged: neither by
+	// what is on disk, nor by an Append that is under way, nor by one that has not begun. Their leases go on in the next
+	// epoch, one above the greatest that the batch has for each, and have their money back; the claims of their
+	// Idempotency-Keys are gone. A record whose lease was closed is voided too, until it has been booked as revenue: then it
+	// stays and is reported. Voiding again changes nothing. A record that was sent with several leases is given once
+	// for each. A free call has no lease, so that an Append of it that is under way may still land; it costs nothing.
 	Void(ctx context.Context, batch []usage.Record) (kept []id.ID, err error)
 }
 
@@ -89,7 +95,7 @@ type RecordOutcome int
 const (
 	Recorded  RecordOutcome = iota // the event is on disk and its lease has paid
 	Duplicate                      // the event was already paid by another lease
-	Fenced                         // the lease is closed; nothing was recorded
+	Fenced                         // the lease is closed, or in a later epoch; nothing was recorded
 )
 
 // LeaseExpiry is the pass that frees what dead nodes held.

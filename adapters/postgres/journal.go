@@ -16,44 +16,59 @@ import (
 
 // Journal implements ports.UsageJournal.
 type Journal struct {
-	db     *sqlx.DB
-	append prepared
+	db            *sqlx.DB
+	append, keyed prepared // keyed also answers Idempotency-Keys
 }
 
 // NewJournal returns the journal stored in db.
-func NewJournal(db *sqlx.DB) *Journal { return &Journal{db: db, append: prepared{query: appendUsage}} }
+func NewJournal(db *sqlx.DB) *Journal {
+	return &Journal{db: db, append: prepared{query: fmt.Sprintf(appendUsage, "")}, keyed: prepared{query: fmt.Sprintf(appendUsage, answerKeys)}}
+}
 
 // The usage events and what they take from their leases are one statement. Locking the open leases first is the fence: a
-// lease that the expiry pass closes a moment earlier is not in `open`, so neither its events nor its money are written.
-// Only rows that are really new (RETURNING) move money, which makes a batch safe to send again.
+// lease that the expiry pass closes a moment earlier is not in `open`, and one on which a void went before has another
+// epoch, so neither events nor money are written. Only rows that are really new (RETURNING) move money, which makes a
+// batch safe to send again. The bounds of a lease's event ids may include ids that were not new; they only must not miss any.
 const appendUsage = `
 WITH new AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[],
-                         $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[])
-        AS t (id, lease_id, user_id, api_id, endpoint_id, api_key_id, amount, status_code, latency_us, occurred_ms)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[],
+                         $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[])
+        AS t (id, lease_id, epoch, user_id, api_id, endpoint_id, api_key_id, amount, status_code, latency_us, occurred_ms)
 ), open AS MATERIALIZED (
-    SELECT id FROM leases WHERE id = ANY ($11::uuid[]) AND state = 'open' ORDER BY id FOR UPDATE
+    SELECT id, epoch FROM leases WHERE id = ANY ($12::uuid[]) AND state = 'open' ORDER BY id FOR UPDATE
 ), written AS (
     INSERT INTO usage_events (id, lease_id, user_id, api_id, endpoint_id, api_key_id, amount, status_code, latency_us, occurred_at)
     SELECT id, lease_id, user_id, api_id, endpoint_id, api_key_id, amount, status_code::smallint, latency_us,
            to_timestamp(occurred_ms / 1000.0::float8)
-    FROM new WHERE lease_id IS NULL OR lease_id IN (SELECT id FROM open)
+    FROM new WHERE lease_id IS NULL OR (lease_id, epoch) IN (SELECT id, epoch FROM open)
     ON CONFLICT DO NOTHING
-    RETURNING lease_id, amount
+    RETURNING id, lease_id, amount
 ), paid AS (
-    UPDATE leases l SET used = l.used + s.amount
+    UPDATE leases l
+    SET used = l.used + s.amount, first_event = least(l.first_event, b.first), last_event = greatest(l.last_event, b.last)
     FROM (SELECT lease_id, sum(amount)::bigint AS amount FROM written WHERE lease_id IS NOT NULL GROUP BY lease_id) s
+    JOIN unnest($12::uuid[], $13::uuid[], $14::uuid[]) AS b (lease_id, first, last) ON b.lease_id = s.lease_id
     WHERE l.id = s.lease_id
-)
+)%s
 SELECT count(*) FROM written`
+
+// answerKeys is the part of the statement for calls with an Idempotency-Key; their answers have been stored before.
+const answerKeys = `, answered AS (
+    UPDATE idempotency i SET state = 'answered', answered_at = clock_timestamp()
+    FROM unnest($15::uuid[], $16::text[], $17::uuid[]) AS k (user_id, key, event_id), written w
+    WHERE w.id = k.event_id AND i.user_id = k.user_id AND i.key = k.key AND i.event_id = k.event_id AND i.state = 'running'
+)`
 
 // Append implements ports.UsageJournal.
 func (j *Journal) Append(ctx context.Context, batch []usage.Record) ([]ports.RecordOutcome, error) {
-	stmt, err := j.append.on(ctx, j.db)
+	args, statement := appendArgs(batch), &j.append
+	if keys := keysOf(batch); keys != nil {
+		args, statement = append(args, keys...), &j.keyed
+	}
+	stmt, err := statement.on(ctx, j.db)
 	if err != nil {
 		return nil, fmt.Errorf("prepare to append usage events: %w", err)
 	}
-	args := appendArgs(batch)
 	outcomes := make([]ports.RecordOutcome, len(batch))
 	run := func(stmt *sqlx.Stmt, q sqlx.ExtContext) error {
 		var written int
@@ -85,12 +100,12 @@ func (j *Journal) Append(ctx context.Context, batch []usage.Record) ([]ports.Rec
 func appendArgs(batch []usage.Record) []any {
 	n := len(batch)
 	ids, leases, users, apis, endpoints, keys := newIDArray(n), newIDArray(n), newIDArray(n), newIDArray(n), newIDArray(n), newIDArray(n)
-	amounts, statuses, latencies, times := newIntArray(n), newIntArray(n), newIntArray(n), newIntArray(2*n)
-	distinct, seen := newIDArray(4), make(map[id.ID]struct{}, 4)
+	epochs, amounts, statuses, latencies, times := newIntArray(n), newIntArray(n), newIntArray(n), newIntArray(n), newIntArray(2*n)
 	for i := range batch {
 		r := &batch[i]
 		ids.addID(r.ID)
 		leases.addID(r.LeaseID)
+		epochs.addInt(r.Epoch)
 		users.addID(r.UserID)
 		apis.addID(r.APIID)
 		endpoints.addID(r.EndpointID)
@@ -99,27 +114,84 @@ func appendArgs(batch []usage.Record) []any {
 		statuses.addInt(int64(r.Status))
 		latencies.addInt(max(r.Latency.Microseconds(), 0))
 		times.addInt(r.OccurredAt.UnixMilli())
-		if _, ok := seen[r.LeaseID]; !ok && !r.LeaseID.IsZero() {
-			seen[r.LeaseID] = struct{}{}
-			distinct.addID(r.LeaseID)
+	}
+	distinct, first, last := boundsByLease(batch)
+	return []any{
+		ids.text(), leases.text(), epochs.text(), users.text(), apis.text(), endpoints.text(), keys.text(),
+		amounts.text(), statuses.text(), latencies.text(), times.text(), distinct.text(), first.text(), last.text(),
+	}
+}
+
+// boundsByLease are the leases of a batch, each with the least and the greatest event id that the batch has for it.
+func boundsByLease(batch []usage.Record) (leases, first, last *array) {
+	type bounds struct{ lease, first, last id.ID }
+	all, at := make([]bounds, 0, 4), make(map[id.ID]int, 4)
+	for i := range batch {
+		r := &batch[i]
+		if r.LeaseID.IsZero() {
+			continue
+		}
+		n, seen := at[r.LeaseID]
+		if !seen {
+			n = len(all)
+			at[r.LeaseID] = n
+			all = append(all, bounds{r.LeaseID, r.ID, r.ID})
+			continue
+		}
+		if b := &all[n]; r.ID.Before(b.first) {
+			b.first = r.ID
+		} else if b.last.Before(r.ID) {
+			b.last = r.ID
 		}
 	}
-	return []any{
-		ids.text(), leases.text(), users.text(), apis.text(), endpoints.text(), keys.text(),
-		amounts.text(), statuses.text(), latencies.text(), times.text(), distinct.text(),
+	leases, first, last = newIDArray(len(all)), newIDArray(len(all)), newIDArray(len(all))
+	for _, b := range all {
+		leases.addID(b.lease)
+		first.addID(b.first)
+		last.addID(b.last)
 	}
+	return leases, first, last
+}
+
+// keysOf are the arguments for the calls with an Idempotency-Key, nil when there are none.
+func keysOf(batch []usage.Record) []any {
+	users, events, keys := newIDArray(0), newIDArray(0), pq.StringArray(nil)
+	for i := range batch {
+		if r := &batch[i]; r.IdempotencyKey != "" {
+			users.addID(r.UserID)
+			keys = append(keys, r.IdempotencyKey)
+			events.addID(r.ID)
+		}
+	}
+	if keys == nil {
+		return nil
+	}
+	return []any{users.text(), keys, events.text()}
 }
 
 // nobody is the payer of a repeated record: no lease has this id.
 var nobody = id.ID{0xff}
 
+// amongEvents is the condition that a usage event is one of the batch's. It is text and not parameters, so that the plan is
+// made for these ids: a plan for any would lock every partition there is, and look into each.
+func amongEvents(batch []usage.Record) string {
+	ids, first, last := newIDArray(len(batch)), batch[0].ID, batch[0].ID
+	for i := range batch {
+		u := batch[i].ID
+		ids.addID(u)
+		if u.Before(first) {
+			first = u
+		}
+		if last.Before(u) {
+			last = u
+		}
+	}
+	return fmt.Sprintf("id BETWEEN '%s' AND '%s' AND id = ANY ('%s'::uuid[])", first, last, ids.text())
+}
+
 // classify tells, when not every record was new, which are on disk and who paid for them.
 func classify(ctx context.Context, q sqlx.ExtContext, batch []usage.Record, outcomes []ports.RecordOutcome) error {
-	ids := newIDArray(len(batch))
-	for i := range batch {
-		ids.addID(batch[i].ID)
-	}
-	rows, err := q.QueryxContext(ctx, `SELECT id, lease_id FROM usage_events WHERE id = ANY ($1::uuid[])`, ids.text())
+	rows, err := q.QueryxContext(ctx, `SELECT id, lease_id FROM usage_events WHERE `+amongEvents(batch))
 	if err != nil {
 		return fmt.Errorf("classify %d usage events: %w", len(batch), err)
 	}
@@ -189,63 +261,6 @@ func keepAnswers(ctx context.Context, tx *sqlx.Tx, at []int, batch []usage.Recor
 		}
 	}
 	return nil
-}
-
-const voidUsage = `
-WITH doubt AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::uuid[]) AS t (id, lease_id)
-), open AS MATERIALIZED (
-    SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND state = 'open' ORDER BY id FOR UPDATE
-), gone AS (
-    DELETE FROM usage_events u USING doubt d
-    WHERE u.id = d.id AND u.lease_id IS NOT DISTINCT FROM d.lease_id
-      AND (u.lease_id IS NULL OR u.lease_id IN (SELECT id FROM open))
-    RETURNING u.lease_id, u.amount
-), repaid AS (
-    UPDATE leases l SET used = l.used - s.amount
-    FROM (SELECT lease_id, sum(amount)::bigint AS amount FROM gone WHERE lease_id IS NOT NULL GROUP BY lease_id) s
-    WHERE l.id = s.lease_id
-)
-SELECT count(*) FROM gone`
-
-// Void implements ports.UsageJournal. It may delete events because nobody has been told of them and no other row can
-// name them yet: revenue is indexed from closed leases only.
-func (j *Journal) Void(ctx context.Context, batch []usage.Record) ([]id.ID, error) {
-	events, leases := newIDArray(len(batch)), newIDArray(len(batch))
-	for i := range batch {
-		events.addID(batch[i].ID)
-		leases.addID(batch[i].LeaseID)
-	}
-	ids, of := events.text(), leases.text()
-	var kept []id.ID
-	err := retryTx(ctx, j.db, func(tx *sqlx.Tx) error {
-		var gone int
-		if err := tx.QueryRowContext(ctx, voidUsage, ids, of).Scan(&gone); err != nil {
-			return fmt.Errorf("void %d usage events: %w", len(batch), err)
-		}
-		kept = kept[:0]
-		const left = `SELECT u.id FROM usage_events u JOIN unnest($1::uuid[], $2::uuid[]) AS d (id, lease_id)
-			ON u.id = d.id AND u.lease_id IS NOT DISTINCT FROM d.lease_id`
-		if err := tx.SelectContext(ctx, &kept, left, ids, of); err != nil {
-			return fmt.Errorf("look for charges that stay: %w", err)
-		}
-		for i := range batch {
-			r := &batch[i]
-			if r.Idempotent == nil {
-				continue
-			}
-			const forget = `DELETE FROM idempotency i WHERE user_id = $1 AND key = $2 AND event_id = $3
-				AND NOT EXISTS (SELECT FROM usage_events u WHERE u.id = i.event_id)`
-			if _, err := tx.ExecContext(ctx, forget, r.UserID, r.Idempotent.Key, r.ID); err != nil {
-				return fmt.Errorf("forget an Idempotency-Key: %w", err)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return kept, nil
 }
 
 // rejected marks errors that mean the statement can never succeed: a constraint or a value, not the state of the server.

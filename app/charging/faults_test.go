@@ -89,43 +89,54 @@ func TestWhatACallerWasToldIsNotChargedIsNotCharged(t *testing.T) {
 	})
 }
 
-func TestAChargeThatCannotBeWithdrawnIsReported(t *testing.T) {
+func TestAChargeWhoseLeaseEndedIsVoidedUntilItIsBooked(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t)
-		consumer := newID()
-		h.bank.Fund(consumer, usdc("1000"))
-		var away atomic.Bool
-		h.bank.Fail = func(op string, done bool) error {
-			if away.Load() && op != "expire" && (done || op != "append") {
-				return errAway
-			}
-			return nil
-		}
-		charger := h.node(nil)
-		if err := call(charger, consumer, usdc("1")); err != nil {
-			t.Fatal(err)
-		}
-		away.Store(true)
-		if err := call(charger, consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) {
-			t.Errorf("the call ended with %v", err)
-		}
-		time.Sleep(time.Minute)
-		if n, err := h.bank.ExpireLeases(t.Context(), 10); n != 1 || err != nil {
-			t.Fatalf("expired %d, %v", n, err)
-		}
-		away.Store(false)
-		time.Sleep(3 * time.Second)
-		drain(t, charger)
-		h.wantSpent(consumer, usdc("2"))
-		found := false
-		for _, i := range h.incidents {
-			found = found || len(i.Events) == 1
-		}
-		if !found {
-			t.Error("nobody was told of a charge that its caller does not know of")
-		}
-	})
+	for name, booked := range map[string]bool{"ended": false, "booked": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t)
+				consumer := newID()
+				h.bank.Fund(consumer, usdc("1000"))
+				var away atomic.Bool
+				h.bank.Fail = func(op string, done bool) error {
+					if away.Load() && op != "expire" && op != "index" && (done || op != "append") {
+						return errAway
+					}
+					return nil
+				}
+				charger := h.node(nil)
+				if err := call(charger, consumer, usdc("1")); err != nil {
+					t.Fatal(err)
+				}
+				away.Store(true)
+				if err := call(charger, consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) {
+					t.Errorf("the call ended with %v", err)
+				}
+				time.Sleep(time.Minute)
+				if n, err := h.bank.ExpireLeases(t.Context(), 10); n != 1 || err != nil {
+					t.Fatalf("expired %d, %v", n, err)
+				}
+				spent, reports := usdc("1"), 0
+				if booked {
+					spent, reports = usdc("2"), 1
+					if n, err := h.bank.IndexRevenue(t.Context(), 10); n != 2 || err != nil {
+						t.Fatalf("booked %d, %v", n, err)
+					}
+				}
+				away.Store(false)
+				time.Sleep(3 * time.Second)
+				drain(t, charger)
+				h.wantSpent(consumer, spent)
+				found := 0
+				for _, i := range h.incidents {
+					found += len(i.Events)
+				}
+				if found != reports {
+					t.Errorf("%d charges reported that their callers do not know of, want %d", found, reports)
+				}
+			})
+		})
+	}
 }
 
 func TestARefusedRecordDoesNotTakeOthersWithIt(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 // lease is this node's view of a part of a vault, in stroops. Its account's mutex guards it.
 type lease struct {
 	id      id.ID
+	epoch   int64 // of the voids on it; only its shard knows
 	free    int64 // neither used nor reserved
 	open    int   // holds that are not finished
 	spent   int64 // reserved since the grant and not given back, for sizing the next lease

@@ -149,6 +149,9 @@ func (s *shard) append(batch []*entry) ([]*entry, error) {
 	}
 	records := make([]usage.Record, len(batch))
 	for i, n := range batch {
+		if n.hold.lease != nil {
+			n.rec.Epoch = n.hold.lease.epoch
+		}
 		records[i] = n.rec
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.charger.cfg.CommitTimeout)
@@ -239,6 +242,9 @@ func (s *shard) void(doubtful []*entry) ([]*entry, error) {
 	}
 	var wrong []*entry
 	for _, n := range doubtful {
+		if l := n.hold.lease; l != nil {
+			l.epoch = max(l.epoch, n.rec.Epoch+1)
+		}
 		charged := slices.Contains(kept, n.rec.ID)
 		if charged {
 			wrong = append(wrong, n)
@@ -246,7 +252,7 @@ func (s *shard) void(doubtful []*entry) ([]*entry, error) {
 		s.end(n, charged, nil)
 	}
 	if len(wrong) > 0 {
-		s.incident("calls were told that they are not charged, and are: their leases had ended before they could be voided",
+		s.incident("calls were told that they are not charged, and are: they had been booked as revenue before they could be voided",
 			nil, wrong)
 	}
 	return nil, nil

@@ -2,6 +2,7 @@
 package id
 
 import (
+	"bytes"
 	"database/sql/driver"
 	"encoding/binary"
 	"encoding/hex"
@@ -41,6 +42,9 @@ func MustParse(s string) ID {
 
 // IsZero reports whether u is no id.
 func (u ID) IsZero() bool { return u == ID{} }
+
+// Before reports whether u sorts before v, here as in Postgres. UUIDv7s sort by the millisecond they were made.
+func (u ID) Before(v ID) bool { return bytes.Compare(u[:], v[:]) < 0 }
 
 // Time returns the millisecond a UUIDv7 was made.
 func (u ID) Time() time.Time {

@@ -84,3 +84,11 @@ func TestColumnsRoundTrip(t *testing.T) {
 	}()
 	MustParse("x")
 }
+
+func TestIDsSortAsPostgresSortsThem(t *testing.T) {
+	t.Parallel()
+	low, high := MustParse("0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"), MustParse("0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5c")
+	if !low.Before(high) || high.Before(low) || low.Before(low) {
+		t.Error("the order is wrong")
+	}
+}

@@ -21,6 +21,10 @@ type Event struct {
 	Latency    time.Duration // to the upstream's response header
 	OccurredAt time.Time
 
+	// IdempotencyKey, when set, is the caller's: its claim for this event counts as answered from the moment the event is on
+	// disk. The answer itself has been stored before.
+	IdempotencyKey string
+
 	// Idempotent, when set, is the answer kept for the caller's Idempotency-Key; it is stored in the event's transaction.
 	Idempotent *IdempotentAnswer
 }
@@ -29,6 +33,7 @@ type Event struct {
 type Record struct {
 	Event
 	LeaseID id.ID
+	Epoch   int64 // of the lease, as its node knows it: a void raises it, and what was sent before is refused
 }
 
 // IdempotentAnswer is the answer to the first call under an Idempotency-Key.

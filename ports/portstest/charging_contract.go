@@ -267,22 +267,6 @@ func ChargingContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 			t.Errorf("events %v", got)
 		}
 	})
-	run("a voided record leaves no trace, one on an ended lease stays", func(t *testing.T, w ChargingWorld) {
-		c, node := w.Fund(t, money.FromStroops(1000)), w.NewID()
-		l, ended := w.mustGrant(t, w.grant(c, node, 100, 100, 100)), w.mustGrant(t, w.grant(c, node, 100, 100, 100))
-		gone, never, stays := w.record(t, c, l, 3), w.record(t, c, l, 5), w.record(t, c, ended, 7)
-		w.append(t, gone, stays)
-		if err := w.Leases.Close(t.Context(), node, []id.ID{ended.ID}); err != nil {
-			t.Fatal(err)
-		}
-		for range 2 {
-			kept, err := w.Journal.Void(t.Context(), []usage.Record{gone, never, stays})
-			if err != nil || len(kept) != 1 || kept[0] != stays.ID {
-				t.Fatalf("kept %v, %v", kept, err)
-			}
-		}
-		w.wantBalance(t, c, 7, 100, 0)
-	})
 	run("revenue is indexed once, from ended leases", func(t *testing.T, w ChargingWorld) {
 		c, node := w.Fund(t, money.FromStroops(1000)), w.NewID()
 		l, open := w.mustGrant(t, w.grant(c, node, 100, 100, 100)), w.mustGrant(t, w.grant(c, node, 100, 100, 100))
@@ -316,5 +300,6 @@ func ChargingContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 			w.WantSound(t)
 		}
 	})
+	voidContract(run)
 	idempotencyContract(t, open)
 }

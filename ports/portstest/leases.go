@@ -1,0 +1,136 @@
+package portstest
+
+import (
+	"context"
+	"time"
+
+	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/money"
+	"github.com/CalloraOrg/callora-backend/domain/vault"
+	"github.com/CalloraOrg/callora-backend/ports"
+)
+
+// Grant implements ports.Leases.
+func (b *Bank) Grant(ctx context.Context, g ports.LeaseGrant) (vault.Lease, error) {
+	rows := []id.ID{g.Consumer}
+	for _, p := range g.GiveBack {
+		rows = append(rows, p.Lease)
+	}
+	var out vault.Lease
+	var refused error
+	if err := b.do(ctx, "grant", rows, func() { out, refused = b.grant(g) }); err != nil {
+		return vault.Lease{}, err
+	}
+	return out, refused
+}
+
+func (b *Bank) grant(g ports.LeaseGrant) (vault.Lease, error) {
+	b.giveBack(g.Node, g.GiveBack)
+	v := b.vaults[g.Consumer]
+	if v == nil {
+		return vault.Lease{}, vault.ErrShort
+	}
+	granted, err := vault.SizeGrant(money.FromStroops(v.snapshot-v.uncollected-v.held), g.AtLeast, g.Need, g.Want)
+	if err != nil {
+		return vault.Lease{}, err
+	}
+	v.held += granted.Stroops()
+	l := &bankLease{vault: g.Consumer, node: g.Node, granted: granted.Stroops(), expires: b.Now().Add(g.TTL)}
+	b.leases[g.ID] = l
+	return vault.Lease{ID: g.ID, VaultID: g.Consumer, Granted: granted, ExpiresAt: l.expires}, nil
+}
+
+func (b *Bank) giveBack(node id.ID, parts []ports.LeasePart) {
+	for _, p := range parts {
+		l := b.leases[p.Lease]
+		n := p.Amount.Stroops()
+		if l == nil || l.closed || l.node != node || l.granted-n < l.used {
+			continue
+		}
+		if l.granted-n == l.used {
+			b.end(l)
+			continue
+		}
+		l.granted -= n
+		b.vaults[l.vault].held -= n
+	}
+}
+
+func (b *Bank) end(l *bankLease) {
+	l.closed = true
+	b.vaults[l.vault].held -= l.granted
+	b.vaults[l.vault].uncollected += l.used
+}
+
+// Return implements ports.Leases.
+func (b *Bank) Return(ctx context.Context, node id.ID, parts []ports.LeasePart) error {
+	rows := make([]id.ID, len(parts))
+	for i, p := range parts {
+		rows[i] = p.Lease
+	}
+	return b.do(ctx, "return", rows, func() { b.giveBack(node, parts) })
+}
+
+// Renew implements ports.Leases.
+func (b *Bank) Renew(ctx context.Context, node id.ID, leases []id.ID, ttl time.Duration) ([]id.ID, error) {
+	var open []id.ID
+	err := b.do(ctx, "renew", leases, func() {
+		for _, u := range leases {
+			if l := b.leases[u]; l != nil && !l.closed && l.node == node {
+				l.expires = b.Now().Add(ttl)
+				open = append(open, u)
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return open, nil
+}
+
+// Close implements ports.Leases.
+func (b *Bank) Close(ctx context.Context, node id.ID, leases []id.ID) error {
+	return b.do(ctx, "close", leases, func() {
+		for _, u := range leases {
+			if l := b.leases[u]; l != nil && !l.closed && l.node == node {
+				b.end(l)
+			}
+		}
+	})
+}
+
+// ExpireLeases implements ports.LeaseExpiry. It leaves alone what another operation is just touching.
+func (b *Bank) ExpireLeases(ctx context.Context, limit int) (int, error) {
+	n := 0
+	err := b.do(ctx, "expire", nil, func() {
+		for u, l := range b.leases {
+			if n < limit && !l.closed && !b.taken[u] && !b.Now().Before(l.expires) {
+				b.end(l)
+				n++
+			}
+		}
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// IndexRevenue implements ports.RevenueIndex. It leaves alone what another operation is just touching.
+func (b *Bank) IndexRevenue(ctx context.Context, limit int) (int, error) {
+	n := 0
+	err := b.do(ctx, "index", nil, func() {
+		for e, r := range b.events {
+			l := b.leases[r.LeaseID]
+			if _, done := b.revenue[e]; done || n == limit || l == nil || !l.closed || b.taken[r.LeaseID] || r.Amount.IsZero() {
+				continue
+			}
+			b.revenue[e] = r.Amount
+			n++
+		}
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}

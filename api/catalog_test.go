@@ -108,7 +108,7 @@ func TestWrongListParametersAreNamedTogether(t *testing.T) {
 func TestADeveloperPublishesAnAPI(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	body := `{"name": " Weather  Now! ", "base_url": "https://api.example", "category": "weather", "status": "draft", "logo_url": null,
+	body := `{"name": " Weather  Now! ", "base_url": "https://api.example", "category": "weather", "logo_url": null,
 		"endpoints": [{"path": "/a/{x}", "method": "GET", "price_per_call_usdc": "0.01"}, {"path": "*", "method": "*", "price_per_call_usdc": "0"}]}`
 	var made apiBody
 	w.as(t, w.seller, "POST", "/api/apis", body).into(201, &made)

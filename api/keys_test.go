@@ -50,8 +50,8 @@ func TestAKeyIsShownOnceAndListedMasked(t *testing.T) {
 		t.Errorf("stored %+v, %v", stored, err)
 	}
 	var bound keyBody
-	w.as(t, w.consumer, "POST", "/api/apis/"+w.weather.ID.String()+"/keys", `{"scopes": ["read", "POST:/x"], "rateLimitPerMinute": 60}`).into(201, &bound)
-	if !slices.Equal(bound.Scopes, []string{"read", "POST:/x"}) || *bound.RateLimitPerMinute != 60 {
+	w.as(t, w.consumer, "POST", "/api/apis/"+w.weather.ID.String()+"/keys", `{"scopes": ["read", "GET:/forecast"], "rateLimitPerMinute": 60}`).into(201, &bound)
+	if !slices.Equal(bound.Scopes, []string{"read", "GET:/forecast"}) || *bound.RateLimitPerMinute != 60 {
 		t.Errorf("%+v", bound)
 	}
 	w.issue(t, newID(), `{"rateLimitPerMinute": null}`)
@@ -78,10 +78,13 @@ func TestAKeyIsForAnActiveAPIAndSoundScopes(t *testing.T) {
 	w.as(t, w.consumer, "POST", "/api/apis/old/keys", "").refused(404, "NOT_FOUND")
 	w.as(t, w.consumer, "POST", "/api/apis/"+newID().String()+"/keys", "{}").refused(404, "NOT_FOUND")
 	for body, want := range map[string][]string{
-		`{"scopes": ["read", "fly", "GET:x"]}`:                {"body.scopes[1]: must be " + apikey.ScopeHelp, "body.scopes[2]: must be " + apikey.ScopeHelp},
-		`{"scopes": []}`:                                      {"body.scopes: must have at least 1 entry"},
-		`{"scopes": "read"}`:                                  {"body.scopes: must be of type array"},
-		`{"scopes": [""]}`:                                    {"body.scopes[0]: must not be empty"},
+		`{"scopes": ["read", "fly", "GET:x"]}`: {"body.scopes[1]: must be " + apikey.ScopeHelp, "body.scopes[2]: must be " + apikey.ScopeHelp},
+		`{"scopes": ["read", "POST:/x", "POST:*"]}`: {
+			"body.scopes[1]: must be of an endpoint that the API sells: GET:/forecast", "body.scopes[2]: must be of an endpoint that the API sells: GET:/forecast",
+		},
+		`{"scopes": []}`:     {"body.scopes: must have at least 1 entry"},
+		`{"scopes": "read"}`: {"body.scopes: must be of type array"},
+		`{"scopes": [""]}`:   {"body.scopes[0]: must not be empty"},
 		`{"scopes": ["*"` + strings.Repeat(`,"*"`, 20) + `]}`: {"body.scopes: must have at most 20 entries"},
 		`{"rateLimitPerMinute": 0}`:                           {"body.rateLimitPerMinute: must be >= 1"},
 		`{"rateLimitPerMinute": 1e9}`:                         {"body.rateLimitPerMinute: must be <= 1000000"},

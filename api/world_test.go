@@ -188,13 +188,19 @@ func (w *world) as(t *testing.T, user id.ID, method, target, body string) answer
 		r.Header.Set("Content-Type", "application/json")
 	}
 	if !user.IsZero() {
-		token, err := edge.Tokens{Secret: w.cfg.JWTSecret}.Mint(user, time.Minute, noon)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Authorization", w.token(t, user))
 	}
 	return w.do(t, r)
+}
+
+// token is the Authorization header of a user.
+func (w *world) token(t *testing.T, user id.ID) string {
+	t.Helper()
+	token, err := edge.Tokens{Secret: w.cfg.JWTSecret}.Mint(user, time.Minute, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "Bearer " + token
 }
 
 // do sends any request, and fails the test when the answer is not what the spec promises.

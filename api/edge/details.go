@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,16 +71,23 @@ func schemaDetails(err error, field, subject string) []fault.Detail {
 	if !errors.As(err, &s) {
 		return []fault.Detail{{Field: field, Message: subject + "is not valid", Code: "INVALID_VALUE"}}
 	}
-	for _, step := range s.JSONPointer() {
-		if strings.Trim(step, "0123456789") == "" {
-			field += "[" + step + "]"
+	for _, name := range s.JSONPointer() {
+		if strings.Trim(name, "0123456789") == "" {
+			field += "[" + name + "]"
 		} else {
-			field += "." + step
+			field += step(name)
 		}
+	}
+	if s.SchemaField == "properties" { // the library tells the name in its words only
+		quoted, _ := strconv.QuotedPrefix(strings.TrimPrefix(s.Reason, "property "))
+		name, _ := strconv.Unquote(quoted)
+		return []fault.Detail{{Field: field + step(name), Message: unknownName(name, propertiesOf(s.Schema)), Code: "UNKNOWN_FIELD"}}
 	}
 	code, message := explain(s)
 	return []fault.Detail{{Field: field, Message: subject + message, Code: code}}
 }
+
+func propertiesOf(s *openapi3.Schema) []string { return slices.Sorted(maps.Keys(s.Properties)) }
 
 // explain turns a broken rule of a schema into words.
 func explain(s *openapi3.SchemaError) (code, message string) {

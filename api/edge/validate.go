@@ -2,9 +2,10 @@ package edge
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -26,11 +27,13 @@ var validation = &openapi3filter.Options{
 // valid lets requests pass that are as the spec says.
 func (e *Edge) valid(op *operation, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if op.route.Operation.RequestBody != nil {
-			if err := e.readBody(w, r); err != nil {
-				WriteError(w, r, err)
-				return
-			}
+		read := e.readBody
+		if op.route.Operation.RequestBody == nil {
+			read = e.readNoBody
+		}
+		if err := read(w, r); err != nil {
+			WriteError(w, r, err)
+			return
 		}
 		query, details := op.query(r.URL.RawQuery)
 		r.URL.RawQuery = query.Encode() // what is checked below is what the handler reads
@@ -67,18 +70,39 @@ func (e *Edge) readBody(w http.ResponseWriter, r *http.Request) error {
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case err != nil:
-		return fault.InvalidFields(fault.Detail{Field: "body", Message: "ended too early", Code: "INVALID_BODY"}).Because(err)
+		return errBodyEnded.Because(err)
 	case len(body) > 0 && media != "application/json":
 		return errMedia
-	case len(body) > 0 && !json.Valid(body):
-		return fault.InvalidFields(fault.Detail{Field: "body", Message: "must be one JSON value", Code: "INVALID_BODY"})
+	}
+	if len(body) > 0 {
+		if wrong := checkJSON(body); wrong != nil {
+			return fault.InvalidFields(wrong...)
+		}
 	}
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return nil
 }
 
+// readNoBody holds an operation that takes no body to that: what was sent would be ignored, and its sender would not know. An
+// empty object says nothing, and many clients send one. The body of a GET means nothing anyway (RFC 9110 9.3.1).
+func (e *Edge) readNoBody(_ http.ResponseWriter, r *http.Request) error {
+	if r.ContentLength == 0 || r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return nil
+	}
+	const most = 64
+	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
+	if err != nil {
+		return errBodyEnded.Because(err)
+	}
+	if text := strings.TrimSpace(string(body)); len(body) > most || text != "" && text != "{}" {
+		return errNoBody
+	}
+	return nil
+}
+
 // query reads the query parameters that the operation knows: an empty one is absent, one that is given twice is refused,
-// and numbers are written with digits alone. An operation that knows none does not mind what is there.
+// and numbers are written with digits alone. A name that is a known one but for its case and separators is a slip, and is
+// refused; other unknown names are what links pick up on their way, and do not matter.
 func (op *operation) query(raw string) (url.Values, []fault.Detail) {
 	given, err := url.ParseQuery(raw)
 	if err != nil && slices.ContainsFunc(op.parameters, func(p *openapi3.Parameter) bool { return p.In == openapi3.ParameterInQuery }) {
@@ -86,6 +110,20 @@ func (op *operation) query(raw string) (url.Values, []fault.Detail) {
 	}
 	var wrong []fault.Detail
 	known := url.Values{}
+	var names []string
+	for _, p := range op.parameters {
+		if p.In == openapi3.ParameterInQuery {
+			names = append(names, p.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		i := slices.IndexFunc(names, func(k string) bool { return folded(k) == folded(name) })
+		if i >= 0 && !slices.Contains(names, name) {
+			wrong = append(wrong, fault.Detail{
+				Field: "query" + step(name), Message: fmt.Sprintf("is not known here: did you mean %q?", names[i]), Code: "UNKNOWN_FIELD",
+			})
+		}
+	}
 	for _, p := range op.parameters {
 		values := given[p.Name]
 		refuse := func(code, message string) {

@@ -168,6 +168,7 @@ const (
 	REQUIRED        ErrorDetailCode = "REQUIRED"
 	TOOBIG          ErrorDetailCode = "TOO_BIG"
 	TOOSMALL        ErrorDetailCode = "TOO_SMALL"
+	UNKNOWNFIELD    ErrorDetailCode = "UNKNOWN_FIELD"
 	UPSTREAMBLOCKED ErrorDetailCode = "UPSTREAM_BLOCKED"
 )
 
@@ -191,6 +192,8 @@ func (e ErrorDetailCode) Valid() bool {
 	case TOOBIG:
 		return true
 	case TOOSMALL:
+		return true
+	case UNKNOWNFIELD:
 		return true
 	case UPSTREAMBLOCKED:
 		return true
@@ -529,7 +532,7 @@ type NewKey struct {
 	RateLimitPerMinute *int32 `json:"rateLimitPerMinute,omitempty"`
 
 	// Scopes Default `["*"]`. A scope is `*`, `read` (GET, HEAD, OPTIONS), `write` (all other methods), or METHOD:PATH such as `GET:/forecast`, where METHOD
-	// may be `*` and PATH is an endpoint's path or `*`.
+	// may be `*` and PATH is an endpoint's path or `*`. A METHOD:PATH must be of an endpoint that the API sells.
 	Scopes *[]string `json:"scopes,omitempty"`
 }
 

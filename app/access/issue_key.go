@@ -42,6 +42,9 @@ func (uc IssueKey) Do(ctx context.Context, in IssueKeyInput) (Issued, error) {
 	if err != nil {
 		return Issued{}, fmt.Errorf("issue a key: %w", err)
 	}
+	if err := checkSold(in.Scopes, api.Endpoints); err != nil {
+		return Issued{}, err
+	}
 	key := apikey.Key{ID: uc.NewID(), UserID: in.Actor, APIID: api.ID, Scopes: in.Scopes, CreatedAt: moment(uc.Now)}
 	if key.Scopes == nil {
 		key.Scopes = []string{apikey.AllScopes}

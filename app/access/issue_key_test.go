@@ -7,9 +7,11 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
+	"github.com/CalloraOrg/callora-backend/domain/fault"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
 )
 
@@ -86,6 +88,39 @@ func TestEveryWrongFieldOfAKeyIsNamed(t *testing.T) {
 	}
 	if _, total, err := w.keys.OfOwner(t.Context(), w.consumer, 1, 0); total != 0 || err != nil {
 		t.Errorf("%d keys were issued all the same, %v", total, err)
+	}
+}
+
+func TestAScopeIsOfAnEndpointThatIsSold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for scope, ok := range map[string]bool{
+		"*": true, "read": true, "write": true, "*:*": true, "GET:*": true, "HEAD:*": true, "POST:*": true, "DELETE:*": true, // any method of /any/{x}
+		"GET:/forecast": true, "HEAD:/forecast": true, "*:/forecast": true, "DELETE:/any/{x}": true, "PUT:/any/{x}": true,
+		"POST:/forecast": false, "GET:/forecasts": false, "GET:/forecast/": false, "GET:/Forecast": false, "GET:/any/{y}": false, "PUT:/forecast": false,
+		"GET:/any/1": false, "OPTIONS:/alerts": false,
+	} {
+		_, err := w.issueKey().Do(t.Context(), IssueKeyInput{Actor: w.consumer, API: "weather", Scopes: []string{"read", scope}})
+		if ok && err != nil {
+			t.Errorf("%s: %v", scope, err)
+		}
+		if ok {
+			continue
+		}
+		if got := wrongFields(t, err); !slices.Equal(got, []string{"body.scopes[1]"}) {
+			t.Errorf("%s: %q", scope, got)
+		}
+		if f, _ := errors.AsType[*fault.Error](err); f.Details[0].Message != "must be of an endpoint that the API sells: GET:/forecast, POST:/alerts, *:/any/{x}, PUT:*" {
+			t.Errorf("%s: %s", scope, f.Details[0].Message)
+		}
+	}
+}
+
+func TestAnErrorNamesAFewOfManyEndpoints(t *testing.T) {
+	t.Parallel()
+	sold := slices.Repeat([]listing.Endpoint{{Method: "GET", Path: "/a"}}, 12)
+	if got := named(sold); got != strings.Repeat("GET:/a, ", 9)+"GET:/a and 2 more" {
+		t.Error(got)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +45,10 @@ func newWorld(t *testing.T) *world {
 func (w *world) list(t *testing.T, slug string, status listing.Status) listing.API {
 	t.Helper()
 	a := listing.API{ID: newID(), DeveloperID: w.dev.ID, Slug: slug, Name: slug, Status: status, CreatedAt: noon}
+	for _, sold := range []string{"GET /forecast", "POST /alerts", "* /any/{x}", "PUT *"} {
+		method, path, _ := strings.Cut(sold, " ")
+		a.Endpoints = append(a.Endpoints, listing.Endpoint{ID: newID(), APIID: a.ID, Method: method, Path: path})
+	}
 	if err := w.catalog.Publish(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}

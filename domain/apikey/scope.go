@@ -49,6 +49,17 @@ func scopeAllows(scope, method, path string) bool {
 	return ok && (m == "*" || m == method || (m == "GET" && method == "HEAD")) && (p == "*" || p == path)
 }
 
+// Covers reports whether a scope opens anything of an endpoint as it is sold, by its method ("*": any) and path template. "*",
+// "read" and "write" name no endpoint, and cover whatever there is.
+func Covers(scope, method, path string) bool {
+	m, p, one := strings.Cut(scope, ":")
+	if !one {
+		return true
+	}
+	sameMethod := m == "*" || method == "*" || m == method || m == "HEAD" && method == "GET" || m == "GET" && method == "HEAD"
+	return sameMethod && (p == "*" || p == path)
+}
+
 func safe(method string) bool { return method == "GET" || method == "HEAD" || method == "OPTIONS" }
 
 var methods = map[string]bool{

@@ -71,7 +71,7 @@ func New(cfg Config, uses UseCases, deps Deps) (http.Handler, error) {
 	gen.HandlerWithOptions(gen.NewStrictHandlerWithOptions(&operations{uses, cfg.Version}, nil, gen.StrictHTTPServerOptions{
 		RequestErrorHandlerFunc: invalid, ResponseErrorHandlerFunc: edge.WriteError,
 	}), gen.StdHTTPServerOptions{BaseRouter: e, ErrorHandlerFunc: invalid})
-	if err := mountDocuments(e, spec, cfg, deps.Metrics); err != nil {
+	if err := mountDocuments(e, spec, deps.Metrics); err != nil {
 		return nil, err
 	}
 	if err := e.Complete(); err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // mountDocuments serves the operations whose answers are not JSON objects of ours.
-func mountDocuments(e *edge.Edge, spec *openapi3.T, cfg Config, metrics http.Handler) error {
+func mountDocuments(e *edge.Edge, spec *openapi3.T, metrics http.Handler) error {
 	asJSON, err := spec.MarshalJSON()
 	if err != nil {
 		return fmt.Errorf("write the spec as JSON: %w", err)
@@ -20,9 +20,6 @@ func mountDocuments(e *edge.Edge, spec *openapi3.T, cfg Config, metrics http.Han
 		metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		})
-	}
-	if cfg.Production {
-		metrics = edge.Keyed(cfg.MetricsKey, metrics)
 	}
 	e.HandleFunc("GET /api/metrics", metrics.ServeHTTP)
 	e.HandleFunc("GET /api/openapi.yaml", document("application/yaml", backend.OpenAPI))

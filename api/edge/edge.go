@@ -4,6 +4,7 @@ package edge
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"time"
@@ -63,7 +64,7 @@ func New(spec *openapi3.T, cfg Config, deps Deps) *Edge {
 		cfg.Timeout = defaultTimeout
 	}
 	e := &Edge{cfg: cfg, deps: deps, tokens: Tokens{Secret: cfg.JWTSecret}}
-	e.router = &router{spec: spec, wrap: e.layers, served: map[string]bool{}}
+	e.router = &router{spec: spec, accessOf: e.accessOf, wrap: e.layers, served: map[string]bool{}}
 	e.handler = e.observed(secured(cfg.Production, cfg.CORS.Wrap(e.router)))
 	return e
 }
@@ -76,14 +77,20 @@ func (e *Edge) HandleFunc(pattern string, handler func(http.ResponseWriter, *htt
 // ServeHTTP serves a request from its first byte to its line in the log.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.handler.ServeHTTP(w, r) }
 
-// Complete is an error when the mounted operations are not those of the spec.
-func (e *Edge) Complete() error { return e.router.complete() }
+// Complete is an error when the mounted operations are not those of the spec, or when the spec asks for what is not
+// implemented, such as a security scheme that nobody knows.
+func (e *Edge) Complete() error {
+	if err := e.router.complete(); err != nil {
+		return fmt.Errorf("openapi.yaml: %w", err)
+	}
+	return nil
+}
 
 // layers puts what an operation needs before its handler, the first to act last.
 func (e *Edge) layers(op *operation, next http.Handler) http.Handler {
 	next = e.valid(op, next)
-	if op.signedIn {
-		next = e.signedIn(next)
+	if !op.access.open {
+		next = e.proven(op.access, next)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		exchangeOf(r.Context()).route = op.route.Path

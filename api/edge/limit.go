@@ -10,24 +10,25 @@ import (
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
-// signedIn lets requests pass whose user is known and within the rate limit. Requests without a user count against their
-// address, so that guessing tokens is limited too.
-func (e *Edge) signedIn(next http.Handler) http.Handler {
+// proven lets requests pass whose sender may use the operation and is within the rate limit. Requests without a proof count
+// against their address, so that guessing is limited too; an operator's keys have no limit.
+func (e *Edge) proven(a access, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r.Context())
-		user, err := e.userOf(r)
-		key := "ip:" + httpkit.LimitKey(x.client)
-		if err == nil {
-			x.actor, key = user, "user:"+user.String()
-		}
 		w.Header().Set("Cache-Control", "no-store")
-		if !e.admit(w, key) {
+		who, err := a.sender(r)
+		key := "user:" + who.String()
+		if err != nil {
+			key = "ip:" + httpkit.LimitKey(x.client)
+		}
+		if (err != nil || a.proves == user) && !e.admit(w, key) {
 			err = errTooMany
 		}
 		if err != nil {
 			WriteError(w, r, err)
 			return
 		}
+		x.actor = who
 		next.ServeHTTP(w, r)
 	})
 }

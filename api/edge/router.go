@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"path"
@@ -15,49 +16,50 @@ import (
 type router struct {
 	http.ServeMux
 
-	spec   *openapi3.T
-	wrap   func(op *operation, next http.Handler) http.Handler
-	served map[string]bool
-	err    error
+	spec     *openapi3.T
+	accessOf func(*openapi3.Operation) (access, error)
+	wrap     func(op *operation, next http.Handler) http.Handler
+	served   map[string]bool
+	wrong    []error
 }
 
 // operation is an operation of the spec, as the layers around its handler need it.
 type operation struct {
 	route      *routers.Route
 	parameters []*openapi3.Parameter
-	signedIn   bool // a user is needed
+	access     access
 }
 
 // HandleFunc mounts the handler of an operation, for example at "GET /api/apis/{id}".
 func (m *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
 	method, template, _ := strings.Cut(pattern, " ")
 	item := m.spec.Paths.Value(template)
-	if item == nil || item.GetOperation(method) == nil || item.GetOperation(method).Security == nil {
-		m.err = fmt.Errorf("the spec does not say what %s is and who may use it", pattern)
+	if item == nil || item.GetOperation(method) == nil {
+		m.wrong = append(m.wrong, fmt.Errorf("%s is served and not in the spec", pattern))
 		return
 	}
 	op := &operation{route: &routers.Route{Spec: m.spec, Path: template, PathItem: item, Method: method, Operation: item.GetOperation(method)}}
 	for _, p := range op.route.Operation.Parameters {
 		op.parameters = append(op.parameters, p.Value)
 	}
-	for _, way := range *op.route.Operation.Security {
-		_, by := way["bearerAuth"]
-		op.signedIn = op.signedIn || by
+	var err error
+	if op.access, err = m.accessOf(op.route.Operation); err != nil {
+		m.wrong = append(m.wrong, fmt.Errorf("%s %w", pattern, err))
 	}
 	m.served[pattern] = true
 	m.ServeMux.Handle(pattern, m.wrap(op, http.HandlerFunc(handler)))
 }
 
-// complete is an error when the spec and the mounted handlers differ.
+// complete is an error when the spec and the mounted handlers differ, or when the spec asks for what is not implemented.
 func (m *router) complete() error {
 	for template, item := range m.spec.Paths.Map() {
 		for method := range item.Operations() {
 			if pattern := method + " " + template; !m.served[pattern] {
-				return fmt.Errorf("%s is in the spec and not served", pattern)
+				m.wrong = append(m.wrong, fmt.Errorf("%s is in the spec and not served", pattern))
 			}
 		}
 	}
-	return m.err
+	return errors.Join(m.wrong...)
 }
 
 // ServeHTTP serves a request, or answers that there is no such path or method. A path that is not clean is unknown: it is

@@ -28,11 +28,11 @@ func TestTheSpecAndWhatIsServedAreTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	serve := func(patterns ...string) error {
-		m := &router{spec: spec, served: map[string]bool{}, wrap: func(_ *operation, next http.Handler) http.Handler { return next }}
+		e := New(spec, Config{}, Deps{})
 		for _, p := range patterns {
-			m.HandleFunc(p, func(http.ResponseWriter, *http.Request) {})
+			e.HandleFunc(p, func(http.ResponseWriter, *http.Request) {})
 		}
-		return m.complete()
+		return e.Complete()
 	}
 	if serve("GET /open") == nil {
 		t.Error("an operation that is not served goes unnoticed")

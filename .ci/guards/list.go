@@ -9,7 +9,8 @@ const (
 	wire     = "./adapters/gateway/upstream"
 	contract = "TestPostgresKeepsTheChargingContract"
 	meeting  = "TestWhatMeetsTheExpiryPassFindsTheLeaseClosed"
+	node     = "./cmd/callora"
 )
 
 // guards are all rules that must be held, by the room they are in.
-var guards = slices.Concat(ofAmounts, ofCharging, ofStores, ofGateway)
+var guards = slices.Concat(ofAmounts, ofCharging, ofStores, ofGateway, ofNode)

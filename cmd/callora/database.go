@@ -20,6 +20,28 @@ func openDatabase(ctx context.Context, cfg *config.Config) (*sqlx.DB, error) {
 	return postgres.Open(ctx, cfg.Database.Postgres())
 }
 
+// pools are a node's connections to the database. Charging has its own: no report and no pass can keep a charge waiting
+// for one.
+type pools struct{ main, money *sqlx.DB }
+
+// moreForMoney is what charging needs besides a connection for each writer: grants, renewals, the expiry pass.
+const moreForMoney = 4
+
+func openPools(ctx context.Context, cfg *config.Config) (p pools, err error) {
+	if p.main, err = openDatabase(ctx, cfg); err != nil {
+		return p, err
+	}
+	c := cfg.Database.Postgres()
+	c.MaxOpen, c.ApplicationName = cfg.Metering.Shards+moreForMoney, "callora-charging"
+	c.Settings = map[string]string{"plan_cache_mode": "force_generic_plan"} // one plan fits every batch; making it anew costs 10%
+	if p.money, err = postgres.Open(ctx, c); err != nil {
+		return p, errors.Join(err, p.main.Close())
+	}
+	return p, nil
+}
+
+func (p pools) close(context.Context) error { return errors.Join(p.money.Close(), p.main.Close()) }
+
 // prepareDatabase brings the schema to what this program needs, or refuses to go on.
 func prepareDatabase(ctx context.Context, cfg *config.Config, handle *sqlx.DB, log *zap.Logger) error {
 	if cfg.Database.MigrateOnStart {

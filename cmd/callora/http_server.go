@@ -63,20 +63,6 @@ func (f *inFlight) wait(ctx context.Context) bool {
 	}
 }
 
-// writerShare is the part of a shutdown's time that is kept for storing charges and giving leases back.
-const writerShare = 4
-
-// beforeWriter is a shutdown's context less the writer's share of the time that is left.
-func beforeWriter(ctx context.Context) context.Context {
-	end, ok := ctx.Deadline()
-	if !ok {
-		return ctx
-	}
-	early, cancel := context.WithDeadline(ctx, end.Add(-time.Until(end)/writerShare))
-	context.AfterFunc(ctx, cancel)
-	return early
-}
-
 // server is the one HTTP server of a process.
 type server struct {
 	http http.Server
@@ -112,14 +98,18 @@ func (s *server) open(ctx context.Context, host string, port int) error {
 	return nil
 }
 
-// stop accepts no more connections and waits for requests under way. What is left when its part of ctx's time
-// is over is cut.
+// stop accepts no more connections and waits for requests under way. What is left when most of its time is over is cut.
 func (s *server) stop(ctx context.Context) error {
-	err := s.http.Shutdown(beforeWriter(ctx))
+	byThemselves, cancel := partOf(ctx, 0.9)
+	defer cancel()
+	err := s.http.Shutdown(byThemselves)
 	if err != nil {
 		s.log.Warn("connections were cut at shutdown", zap.Error(err))
 		err = s.http.Close()
 	}
-	<-s.done
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+	}
 	return err
 }

@@ -54,26 +54,12 @@ func TestCallsInFlightAreWaitedForAndNotLongerThanAsked(t *testing.T) {
 	})
 }
 
-func TestAShutdownKeepsTimeForTheWriter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
-		defer cancel()
-		end, _ := beforeWriter(ctx).Deadline()
-		if left := time.Until(end); left != 30*time.Second {
-			t.Errorf("calls may take %v of 40 s", left)
-		}
-		if _, bounded := beforeWriter(t.Context()).Deadline(); bounded {
-			t.Error("a deadline came from nowhere")
-		}
-	})
-}
-
 func TestTheWiringIsComplete(t *testing.T) {
 	cfg, err := config.Parse(servingOn("postgres://me@db/callora"), config.Serving)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := fx.ValidateApp(options(cfg, zap.NewNop(), nil)); err != nil {
+	if err := fx.ValidateApp(options(cfg, zap.NewNop(), pools{})); err != nil {
 		t.Error(err)
 	}
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"go.uber.org/zap"
 
 	"github.com/CalloraOrg/callora-backend/adapters/gateway"
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
@@ -36,4 +38,40 @@ func newJobs(cfg *config.Config, handle *sqlx.DB, leases *postgres.Leases, reven
 		{Name: "changes-prune", Every: p.SweepEvery.D(), Timeout: longPass, Run: feed.Prune},
 		{Name: "key-last-used", Every: p.KeyUseEvery.D(), Timeout: shortPass, Run: g.FlushUsed},
 	}
+}
+
+// jobRunner runs the jobs. At the end a pass under way may finish; one that takes too long is broken off, and loses nothing:
+// the next pass, here or on another node, does its work.
+type jobRunner struct {
+	runner
+	breakOff context.CancelFunc
+	log      *zap.Logger
+}
+
+func newJobRunner(jobs []worker.Job, log *zap.Logger) *jobRunner {
+	broken, breakOff := context.WithCancel(context.Background())
+	bounded := slices.Clone(jobs)
+	for i, j := range jobs {
+		bounded[i].Run = func(ctx context.Context) (int, error) {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			defer context.AfterFunc(broken, cancel)()
+			return j.Run(ctx)
+		}
+	}
+	return &jobRunner{breakOff: breakOff, log: log, runner: runner{run: func(ctx context.Context) { worker.Run(ctx, log, bounded...) }}}
+}
+
+func (r *jobRunner) stop(ctx context.Context) error {
+	byThemselves, cancel := partOf(ctx, 0.7)
+	defer cancel()
+	if r.runner.stop(byThemselves) == nil {
+		return nil
+	}
+	r.log.Warn("a pass took too long at the end and was broken off; the next one does its work")
+	r.breakOff()
+	if r.runner.stop(ctx) != nil {
+		r.log.Error("a pass that does not end was left behind")
+	}
+	return nil
 }

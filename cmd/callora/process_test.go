@@ -68,6 +68,11 @@ func launchIn(t *testing.T, dir string, environ map[string]string, args ...strin
 	if err != nil {
 		t.Fatalf("build: %v", err)
 	}
+	return launchProgram(t, dir, environ, path, args...)
+}
+
+func launchProgram(t *testing.T, dir string, environ map[string]string, path string, args ...string) *process {
+	t.Helper()
 	p := &process{cmd: exec.Command(path, args...), stdout: newTranscript(), stderr: newTranscript(), ended: make(chan struct{})}
 	p.cmd.Dir = dir
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

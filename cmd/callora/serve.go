@@ -27,8 +27,9 @@ func serveCommand() *command {
 Serves the REST API under /api, and the gateway under /v1/call, on PORT. Needs DATABASE_URL (or the DB_* fields), JWT_SECRET,
 ADMIN_API_KEY and METRICS_API_KEY; .env.example has a sentence on every variable. Logs are JSON lines on stderr.
 
-SIGTERM or Ctrl-C: no new connections, calls in flight and unwritten charges are finished within SHUTDOWN_TIMEOUT_MS, exit
-code 0. A second signal ends the process at once; its leases then expire and nothing is lost but time.`,
+SIGTERM, SIGHUP or Ctrl-C: no new connections, calls in flight and unwritten charges are finished within SHUTDOWN_TIMEOUT_MS,
+exit code 0. Calls that last longer are cut. Exit code 1: something else was left undone, the log says what. A second signal
+ends the process at once; its leases then expire and nothing is lost but time.`,
 		flags: func(f *flag.FlagSet) {
 			f.BoolVar(&migrate, "migrate", false, "bring the schema up to date first (as MIGRATE_ON_START=true)")
 			f.BoolVar(&check, "check", false, "ask the server on this machine's PORT whether it is healthy, and exit (0: yes)")
@@ -72,7 +73,8 @@ func serve(ctx context.Context, c console, cfg *config.Config) error {
 	}
 	log.Info("shutting down")
 	if stopErr := n.Stop(); stopErr != nil {
-		return stopErr
+		log.Error("stopped, and left something undone", zap.Error(stopErr))
+		return errSaid
 	}
 	log.Info("stopped")
 	return err
@@ -83,7 +85,7 @@ func serve(ctx context.Context, c console, cfg *config.Config) error {
 func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(asked, endSignals()...)
 	go func() {
 		select {
 		case <-asked:
@@ -93,6 +95,16 @@ func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
 		cancel()
 	}()
 	return ctx, cancel
+}
+
+// endSignals ask for a clean end. A hang-up is one of them, unless whoever started the process wants it to outlive its
+// terminal (nohup).
+func endSignals() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // gcPercent is what serve runs with when the environment says nothing: a gateway's live heap is small and its garbage is

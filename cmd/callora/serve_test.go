@@ -3,13 +3,9 @@ package main
 import (
 	"context"
 	"maps"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/jmoiron/sqlx"
@@ -178,154 +174,6 @@ func TestASeedStaysOutOfWhatMayBeProduction(t *testing.T) {
 		if p := launch(t, map[string]string{"DATABASE_URL": address, args[0]: args[1]}, args[2:]...); p.exit(t) != 0 {
 			t.Errorf("%q: %s", args, p.stderr.text())
 		}
-	}
-}
-
-// gate is an upstream whose answers wait until the test lets them go.
-type gate struct {
-	*httptest.Server
-	arrived, open chan struct{}
-}
-
-func newGate(t *testing.T) *gate {
-	g := &gate{arrived: make(chan struct{}, 100), open: make(chan struct{})}
-	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		g.arrived <- struct{}{}
-		select {
-		case <-g.open:
-		case <-r.Context().Done():
-		}
-	}))
-	t.Cleanup(g.Close)
-	return g
-}
-
-// refusedConnection waits until nothing accepts connections at an origin any more.
-func refusedConnection(t *testing.T, origin string) {
-	t.Helper()
-	u, err := url.Parse(origin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for ctx.Err() == nil {
-		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
-		if err != nil {
-			return
-		}
-		c.Close()
-	}
-	t.Fatal("connections are still accepted")
-}
-
-func TestSIGTERMDrainsACallInFlight(t *testing.T) {
-	t.Parallel()
-	for _, mode := range []string{"durable", "async"} {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			upstream := newGate(t)
-			address, key := seeded(t, upstream.URL)
-			host := strings.TrimPrefix(upstream.URL, "http://")
-			p := launch(t, servingOn(address, "UPSTREAM_HOST_ALLOWLIST", host, "METERING_MODE", mode, "METERING_ASYNC_FLUSH_MS", "5000"), "serve")
-			origin := p.listening(t)
-			status := make(chan string, 1)
-			go func() {
-				req, err := http.NewRequest(http.MethodGet, origin+"/v1/call/weather/forecast", nil)
-				if err != nil {
-					status <- err.Error()
-					return
-				}
-				req.Header.Set("X-Api-Key", key)
-				res, err := http.DefaultClient.Do(req)
-				if err != nil {
-					status <- err.Error()
-					return
-				}
-				res.Body.Close()
-				status <- res.Status
-			}()
-			<-upstream.arrived
-			p.signal(t, syscall.SIGTERM)
-			refusedConnection(t, origin)
-			close(upstream.open)
-			if got := <-status; got != "200 OK" {
-				t.Errorf("the call in flight got %s", got)
-			}
-			if code := p.exit(t); code != 0 {
-				t.Errorf("ended with code %d", code)
-			}
-			var events, open int
-			handle := database(t, address)
-			if err := handle.Get(&events, `SELECT count(*) FROM usage_events`); err != nil || events != 1 {
-				t.Errorf("%d usage events, %v", events, err)
-			}
-			if err := handle.Get(&open, `SELECT count(*) FROM leases WHERE state = 'open'`); err != nil || open != 0 {
-				t.Errorf("%d leases were kept, %v", open, err)
-			}
-			audit := launch(t, map[string]string{"DATABASE_URL": address}, "audit")
-			if code := audit.exit(t); code != 0 || !strings.Contains(audit.stdout.text(), "invariants hold.") {
-				t.Errorf("audit: code %d\n%s", code, audit.stdout.text())
-			}
-			if _, err := handle.Exec(`UPDATE vaults SET held = held + 1`); err != nil {
-				t.Fatal(err)
-			}
-			audit = launch(t, map[string]string{"DATABASE_URL": address}, "audit")
-			if code := audit.exit(t); code != 1 || !strings.Contains(audit.stdout.text(), "DRIFT") {
-				t.Errorf("audit of a drift: code %d\n%s", code, audit.stdout.text())
-			}
-		})
-	}
-}
-
-func TestACallThatLingersIsCutInTime(t *testing.T) {
-	t.Parallel()
-	upstream := newGate(t)
-	address, key := seeded(t, upstream.URL)
-	p := launch(t, servingOn(address, "UPSTREAM_HOST_ALLOWLIST", strings.TrimPrefix(upstream.URL, "http://"), "SHUTDOWN_TIMEOUT_MS", "2000"), "serve")
-	origin := p.listening(t)
-	hung := make(chan struct{})
-	go func() {
-		defer close(hung)
-		req, _ := http.NewRequest(http.MethodGet, origin+"/v1/call/weather/forecast", nil)
-		req.Header.Set("X-Api-Key", key)
-		if res, err := http.DefaultClient.Do(req); err == nil {
-			res.Body.Close()
-		}
-	}()
-	<-upstream.arrived
-	p.finish(t)
-	<-hung
-	handle := database(t, address)
-	var events, held int
-	if err := handle.Get(&events, `SELECT count(*) FROM usage_events`); err != nil || events != 0 {
-		t.Errorf("%d usage events, %v", events, err)
-	}
-	if err := handle.Get(&held, `SELECT sum(held) FROM vaults`); err != nil || held != 0 {
-		t.Errorf("%d stroops are held, %v", held, err)
-	}
-}
-
-func TestASecondSignalEndsItAtOnce(t *testing.T) {
-	t.Parallel()
-	upstream := newGate(t)
-	address, key := seeded(t, upstream.URL)
-	p := launch(t, servingOn(address, "UPSTREAM_HOST_ALLOWLIST", strings.TrimPrefix(upstream.URL, "http://")), "serve")
-	origin := p.listening(t)
-	go func() {
-		req, _ := http.NewRequest(http.MethodGet, origin+"/v1/call/weather/forecast", nil)
-		req.Header.Set("X-Api-Key", key)
-		if res, err := http.DefaultClient.Do(req); err == nil {
-			res.Body.Close()
-		}
-	}()
-	<-upstream.arrived
-	p.signal(t, syscall.SIGTERM)
-	refusedConnection(t, origin)
-	p.signal(t, syscall.SIGTERM)
-	p.exit(t)
-	if s, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !s.Signaled() {
-		t.Errorf("ended by itself: %v", p.cmd.ProcessState)
 	}
 }
 

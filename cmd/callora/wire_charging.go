@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"time"
 
 	"go.uber.org/fx"
@@ -22,9 +21,9 @@ const (
 	mostNamed = 50
 )
 
-var chargingModule = fx.Module("charging", fx.Provide(metrics.NewCharging, newCharger, newJobs))
+var chargingModule = fx.Module("charging", fx.Provide(metrics.NewCharging, newCharger))
 
-func newCharger(lc fx.Lifecycle, cfg *config.Config, log *zap.Logger, m *metrics.Metrics, watch *metrics.Charging,
+func newCharger(cfg *config.Config, log *zap.Logger, m *metrics.Metrics, watch *metrics.Charging,
 	leases *postgres.Leases, journal *postgres.Journal, now ports.Clock, newID ports.NewID) *charging.Charger {
 	c := cfg.Metering
 	charger := charging.New(charging.Config{
@@ -37,10 +36,6 @@ func newCharger(lc fx.Lifecycle, cfg *config.Config, log *zap.Logger, m *metrics
 		ObserveBatch:  watch.ObserveBatch,
 	}, leases, journal, now, newID)
 	m.WatchCharging(func() metrics.ChargingState { return metrics.ChargingState(charger.Stats()) })
-	lc.Append(fx.Hook{
-		OnStart: func(context.Context) error { charger.Start(); return nil },
-		OnStop:  charger.Drain,
-	})
 	return charger
 }
 

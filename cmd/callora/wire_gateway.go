@@ -36,12 +36,11 @@ type gatewayNeeds struct {
 	Limiter     ports.Limiter
 	Now         ports.Clock
 	NewID       ports.NewID
-	Calls       *inFlight
 }
 
-func newGateway(lc fx.Lifecycle, n gatewayNeeds) (*gateway.Gateway, error) {
+func newGateway(n gatewayNeeds) (*gateway.Gateway, error) {
 	c := n.Config.Gateway
-	g, err := gateway.New(gateway.Config{
+	return gateway.New(gateway.Config{
 		ProxyTimeout: c.Timeout.D(), BodyLimit: int64(c.CallLimit), RatePerMinute: c.RateLimit,
 		Idempotency: time.Duration(c.RetentionSeconds) * time.Second, AllowedHosts: c.HostAllowlist,
 		LegacyUpstream: c.LegacyUpstream.URL, LegacyAllow: c.Ranges(), LegacyGuarded: c.Ranges() != nil,
@@ -50,35 +49,52 @@ func newGateway(lc fx.Lifecycle, n gatewayNeeds) (*gateway.Gateway, error) {
 		Charger: n.Charger, Keys: n.Keys, Routes: n.Routes, Changes: n.Changes, Idempotency: n.Idempotency, Limiter: n.Limiter,
 		NewID: n.NewID, Now: n.Now, Log: n.Log, Registry: n.Metrics.Registry, MarkUsed: n.Keys.MarkUsed, Observe: n.Metrics.Observe,
 	})
-	if err != nil {
-		return nil, err
-	}
-	follow, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	run := func() {
-		defer close(done)
-		if err := g.Run(follow); err != nil && follow.Err() == nil {
-			n.Log.Error("the gateway stopped following changes", zap.Error(err))
+}
+
+// newFollower keeps the gateway's keys and routes true to the database. It has started when the routes are there, so that a
+// server that listens also serves.
+func newFollower(g *gateway.Gateway, log *zap.Logger) *follower {
+	return &follower{gateway: g, runner: runner{run: func(ctx context.Context) {
+		if err := g.Run(ctx); err != nil && ctx.Err() == nil {
+			log.Error("the gateway stopped following changes", zap.Error(err))
 		}
+	}}}
+}
+
+type follower struct {
+	runner
+	gateway *gateway.Gateway
+}
+
+func (f *follower) start(ctx context.Context) error {
+	if err := f.runner.start(ctx); err != nil {
+		return err
 	}
-	lc.Append(fx.Hook{
-		OnStart: func(start context.Context) error {
-			go run()
-			return untilReady(start, g)
-		},
-		OnStop: func(stop context.Context) error {
-			defer func() { cancel(); <-done }()
-			g.Drain(beforeWriter(stop))
-			if !n.Calls.wait(stop) {
-				n.Log.Error("calls were still in flight at the end of the shutdown")
-			}
-			if _, err := g.FlushUsed(stop); err != nil {
-				n.Log.Warn("the last use of some keys was not noted", zap.Error(err))
-			}
-			return nil
-		},
-	})
-	return g, nil
+	err := untilReady(ctx, f.gateway)
+	if err != nil {
+		f.cancel()
+	}
+	return err
+}
+
+// endCalls waits for calls whose connections are no HTTP server's any more. What is left at the end was cut, or does not
+// notice; charging then refuses it.
+func endCalls(ctx context.Context, g *gateway.Gateway, calls *inFlight, log *zap.Logger) error {
+	byThemselves, cancel := partOf(ctx, 0.5)
+	defer cancel()
+	g.Drain(byThemselves)
+	if !calls.wait(ctx) {
+		log.Error("calls that do not end were left behind")
+	}
+	return nil
+}
+
+// noteKeys writes the last use of keys, which nobody's money depends on.
+func noteKeys(ctx context.Context, g *gateway.Gateway, log *zap.Logger) error {
+	if _, err := g.FlushUsed(ctx); err != nil {
+		log.Warn("the last use of some keys was not noted", zap.Error(err))
+	}
+	return nil
 }
 
 // untilReady waits for the routes, so that a server that listens also serves.

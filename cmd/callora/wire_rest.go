@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"net/http"
 
@@ -98,17 +97,8 @@ func corsOf(cfg *config.Config) edge.CORS {
 	return edge.CORS{Origins: cfg.Origins, Development: cfg.Env == "development", Production: cfg.Production()}
 }
 
-// newServer is the front door, started last and stopped first.
-func newServer(lc fx.Lifecycle, cfg *config.Config, log *zap.Logger, rest restHandler, g *gateway.Gateway, calls *inFlight) (*server, error) {
-	s, err := makeServer(dispatch(rest, forBrowsers(corsOf(cfg), g), calls), log)
-	if err != nil {
-		return nil, err
-	}
-	lc.Append(fx.Hook{
-		OnStart: func(ctx context.Context) error { return s.open(ctx, cfg.ListenHost(), cfg.Port) },
-		OnStop:  s.stop,
-	})
-	return s, nil
+func newServer(cfg *config.Config, log *zap.Logger, rest restHandler, g *gateway.Gateway, calls *inFlight) (*server, error) {
+	return makeServer(dispatch(rest, forBrowsers(corsOf(cfg), g), calls), log)
 }
 
 // forBrowsers adds CORS to calls that come from a page; all others, nearly all, pass as they are.

@@ -23,6 +23,7 @@ type Config struct {
 	JWTSecret      []byte
 	MetricsKey     string
 	BodyLimit      int64         // bytes of a request body; 0: 100 kB
+	BodyTime       time.Duration // from a request\'s header to the end of its body; 0: 10 s
 	Timeout        time.Duration // of a request's work; 0: 30 s
 	RateLimit      int           // requests of one user per RateWindow; 0: no limit
 	RateWindow     time.Duration
@@ -43,6 +44,7 @@ type Deps struct {
 
 const (
 	defaultBodyLimit = 100 << 10
+	defaultBodyTime  = 10 * time.Second
 	defaultTimeout   = 30 * time.Second
 )
 
@@ -59,6 +61,9 @@ type Edge struct {
 func New(spec *openapi3.T, cfg Config, deps Deps) *Edge {
 	if cfg.BodyLimit == 0 {
 		cfg.BodyLimit = defaultBodyLimit
+	}
+	if cfg.BodyTime == 0 {
+		cfg.BodyTime = defaultBodyTime
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout

@@ -18,6 +18,7 @@ type exchange struct {
 	actor     id.ID
 	route     string       // the template of the spec's path, unknownRoute outside of it
 	fault     *fault.Error // what was answered, if it was a refusal
+	bodyRead  bool         // the request's body was read to its end
 }
 
 type exchangeKey struct{}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/domain/fault"
 )
 
@@ -23,7 +24,10 @@ const clientGone = 499
 
 const maxLoggedPath = 512
 
-// observed opens the exchange of a request, guards it against panics and writes its one line in the log.
+// answerTime is how long a caller may take to read an answer.
+const answerTime = 30 * time.Second
+
+// observed opens the exchange of a request, bounds its time, guards it against panics and writes its one line in the log.
 func (e *Edge) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := e.deps.Now()
@@ -34,10 +38,28 @@ func (e *Edge) observed(next http.Handler) http.Handler {
 		out := &statusWriter{ResponseWriter: w}
 		out.Header().Set("X-Request-Id", x.requestID)
 		inner := r.WithContext(ctx)
-		defer func() { e.note(r, x, out.status, e.deps.Now().Sub(start)) }()
-		defer e.recovered(out, inner)
-		next.ServeHTTP(out, inner)
+
+		body := r.Body
+		e.bound(w, r)
+		func() {
+			defer func() { e.note(r, x, out.status, e.deps.Now().Sub(start)) }()
+			defer e.recovered(out, inner)
+			next.ServeHTTP(out, inner)
+		}()
+		if r.ContentLength != 0 && !x.bodyRead {
+			httpkit.EndBody(out, body)
+		}
 	})
+}
+
+// bound sets the connection's deadlines for one request, and lets its answer go out before a body that does not come.
+func (e *Edge) bound(w http.ResponseWriter, r *http.Request) {
+	conn, now := http.NewResponseController(w), time.Now() // only a test's writer has no deadlines
+	_ = conn.SetWriteDeadline(now.Add(e.cfg.Timeout + answerTime))
+	if r.ContentLength != 0 {
+		_ = conn.SetReadDeadline(now.Add(e.cfg.BodyTime))
+		httpkit.AnswerFirst(w)
+	}
 }
 
 // recovered answers for a handler that panicked. When its answer has begun, only a broken connection can tell the caller.
@@ -47,11 +69,13 @@ func (e *Edge) recovered(w *statusWriter, r *http.Request) {
 		return
 	}
 	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		httpkit.DropBody(w, r.Body)
 		panic(p)
 	}
 	e.deps.Log.Error("a request panicked", zap.String("requestId", exchangeOf(r.Context()).requestID),
 		zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 	if w.status != 0 {
+		httpkit.DropBody(w, r.Body)
 		panic(http.ErrAbortHandler)
 	}
 	for _, name := range []string{"Content-Encoding", "Content-Length", "Etag"} { // of the answer that did not come about

@@ -9,9 +9,11 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -64,8 +66,15 @@ func (e *Edge) readBody(w http.ResponseWriter, r *http.Request) error {
 		return errTooLarge // without reading any of it
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, e.cfg.BodyLimit))
+	if err == nil { // the deadline was the body's; from here on the server watches the connection for a caller who leaves
+		exchangeOf(r.Context()).bodyRead = true
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	}
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return errTooLarge
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errTooSlow.Because(err)
 	}
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
@@ -91,7 +100,10 @@ func (e *Edge) readNoBody(_ http.ResponseWriter, r *http.Request) error {
 	}
 	const most = 64
 	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errTooSlow.Because(err)
+	case err != nil:
 		return errBodyEnded.Because(err)
 	}
 	if text := strings.TrimSpace(string(body)); len(body) > most || text != "" && text != "{}" {

@@ -69,6 +69,7 @@ const (
 	NOTFOUND              ErrorCode = "NOT_FOUND"
 	PAYMENTREQUIRED       ErrorCode = "PAYMENT_REQUIRED"
 	REQUESTBODYTOOLARGE   ErrorCode = "REQUEST_BODY_TOO_LARGE"
+	REQUESTTIMEOUT        ErrorCode = "REQUEST_TIMEOUT"
 	SERVICEUNAVAILABLE    ErrorCode = "SERVICE_UNAVAILABLE"
 	SLUGTAKEN             ErrorCode = "SLUG_TAKEN"
 	TOKENEXPIRED          ErrorCode = "TOKEN_EXPIRED"
@@ -131,6 +132,8 @@ func (e ErrorCode) Valid() bool {
 	case PAYMENTREQUIRED:
 		return true
 	case REQUESTBODYTOOLARGE:
+		return true
+	case REQUESTTIMEOUT:
 		return true
 	case SERVICEUNAVAILABLE:
 		return true
@@ -684,6 +687,9 @@ type TooLarge = Error
 
 // TooMany defines model for TooMany.
 type TooMany = Error
+
+// TooSlow defines model for TooSlow.
+type TooSlow = Error
 
 // Unauthorized defines model for Unauthorized.
 type Unauthorized = Error
@@ -1449,6 +1455,15 @@ type TooManyJSONResponse struct {
 	Headers TooManyResponseHeaders
 }
 
+type TooSlowResponseHeaders struct {
+	XRequestId *string
+}
+type TooSlowJSONResponse struct {
+	Body Error
+
+	Headers TooSlowResponseHeaders
+}
+
 type UnauthorizedResponseHeaders struct {
 	XRequestId *string
 }
@@ -1624,6 +1639,23 @@ func (response PublishApi401JSONResponse) VisitPublishApiResponse(w http.Respons
 		w.Header().Set("X-Request-Id", fmt.Sprint(*response.Headers.XRequestId))
 	}
 	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PublishApi408JSONResponse struct{ TooSlowJSONResponse }
+
+func (response PublishApi408JSONResponse) VisitPublishApiResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.XRequestId != nil {
+		w.Header().Set("X-Request-Id", fmt.Sprint(*response.Headers.XRequestId))
+	}
+	w.WriteHeader(408)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -1834,6 +1866,23 @@ func (response IssueKey404JSONResponse) VisitIssueKeyResponse(w http.ResponseWri
 		w.Header().Set("X-Request-Id", fmt.Sprint(*response.Headers.XRequestId))
 	}
 	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type IssueKey408JSONResponse struct{ TooSlowJSONResponse }
+
+func (response IssueKey408JSONResponse) VisitIssueKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.XRequestId != nil {
+		w.Header().Set("X-Request-Id", fmt.Sprint(*response.Headers.XRequestId))
+	}
+	w.WriteHeader(408)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2369,6 +2418,23 @@ func (response RevokeKey404JSONResponse) VisitRevokeKeyResponse(w http.ResponseW
 	return err
 }
 
+type RevokeKey408JSONResponse struct{ TooSlowJSONResponse }
+
+func (response RevokeKey408JSONResponse) VisitRevokeKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.XRequestId != nil {
+		w.Header().Set("X-Request-Id", fmt.Sprint(*response.Headers.XRequestId))
+	}
+	w.WriteHeader(408)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type RevokeKey429JSONResponse struct{ TooManyJSONResponse }
 
 func (response RevokeKey429JSONResponse) VisitRevokeKeyResponse(w http.ResponseWriter) error {
@@ -2540,6 +2606,23 @@ func (response RotateKey404JSONResponse) VisitRotateKeyResponse(w http.ResponseW
 		w.Header().Set("X-Request-Id", fmt.Sprint(*response.Headers.XRequestId))
 	}
 	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RotateKey408JSONResponse struct{ TooSlowJSONResponse }
+
+func (response RotateKey408JSONResponse) VisitRotateKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.XRequestId != nil {
+		w.Header().Set("X-Request-Id", fmt.Sprint(*response.Headers.XRequestId))
+	}
+	w.WriteHeader(408)
 	_, err := buf.WriteTo(w)
 	return err
 }

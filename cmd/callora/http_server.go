@@ -15,12 +15,11 @@ import (
 )
 
 // Bounds of the HTTP server. There is no write time-out and no whole-request time-out: the gateway carries streams of any
-// length and sets its own rolling deadlines; REST requests get theirs in front.
+// length and sets its own rolling deadlines, and the REST API sets its own for each request.
 const (
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 64 << 10
-	restTimeout    = time.Minute
 )
 
 // gatewayPrefixes are the paths of calls. They are matched on the path as it was sent: a multiplexer would clean it, and the
@@ -39,10 +38,6 @@ func dispatch(rest, gateway http.Handler, calls *inFlight) http.Handler {
 				return
 			}
 		}
-		c := http.NewResponseController(w)
-		until := func(end time.Time) { _, _ = c.SetReadDeadline(end), c.SetWriteDeadline(end) } // a writer without deadlines is a test's
-		until(time.Now().Add(restTimeout))
-		defer until(time.Time{}) // the connection's next request may be a call that streams for hours
 		rest.ServeHTTP(w, r)
 	})
 }

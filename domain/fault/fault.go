@@ -25,6 +25,7 @@ const (
 	Unavailable                 // a part we need is down; trying again later is right
 	WrongMethod                 // the path has no such method
 	WrongMedia                  // the body is in a form we do not read
+	TooSlow                     // the request did not arrive in time
 )
 
 // Error is a refusal. Message is for the caller; the wrapped cause is for the log only.

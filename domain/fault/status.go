@@ -15,6 +15,8 @@ func HTTPStatus(k Kind) int {
 		return 404
 	case WrongMethod:
 		return 405
+	case TooSlow:
+		return 408
 	case Conflict:
 		return 409
 	case TooLarge:

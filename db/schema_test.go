@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/CalloraOrg/callora-backend/db/dbtest"
+	"github.com/CalloraOrg/callora-backend/domain/id"
 )
 
 var update = flag.Bool("update", false, "write testdata/schema.txt and freeze new migrations (`task schema`)")
@@ -38,6 +40,22 @@ func TestTheSchemaIsTheOneWrittenDown(t *testing.T) {
 			t.Errorf("%s has something twice", schemaFile)
 		}
 	}
+}
+
+// A default partition that took the place of another is like it, down to the names of its indexes and its trigger.
+func TestAMoveLeavesTheSchemaAsItWas(t *testing.T) {
+	t.Parallel()
+	pool := connect(t, dbtest.URL(t))
+	before := dump(t, pool)
+	past := time.Now().Add(-30 * day)
+	eventAt(t, pool, id.FirstAt(past))
+	if err := keepPartitions(pool, 7, time.Now().UTC()); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(partitions(t, pool), nameOf(past)) {
+		t.Fatal("nothing has moved")
+	}
+	differ(t, "after a move", before, dump(t, pool))
 }
 
 // What has been applied somewhere must stay what it was: a change is a new migration. The way down may be corrected.

@@ -76,3 +76,10 @@ func BenchmarkObserve(b *testing.B) {
 		m.Observe("GET", "/v1/call/{api}/{path...}", "gateway", 200, time.Millisecond)
 	}
 }
+
+func TestPartitionsAreShown(t *testing.T) {
+	m := New()
+	NewPartitions(m).Set(-1, 300, 2)
+	contains(t, scrape(t, m), "usage_partitions_days_ahead -1", `usage_events_in_default{kind="waiting"} 300`,
+		`usage_events_in_default{kind="stray"} 2`)
+}

@@ -29,8 +29,6 @@ var facts = []struct {
 		VALUES ({key}, {user}, {api}, repeat('k', 16), sha256('k'), '{*}')`, "api_keys", false},
 	{"a balance", `UPDATE vaults SET balance_snapshot = 100`, "vaults", true},
 	{"a linked vault", `UPDATE vaults SET contract_id = 'C1'`, "vaults", true},
-	{"an Idempotency-Key", `INSERT INTO idempotency (user_id, key, fingerprint, event_id, claim, locked_until, expires_at)
-		VALUES ({user}, 'once', 'f', {event}, {event}, now(), now() + INTERVAL '1 hour')`, "idempotency", true},
 	{"money held by a lease", `WITH l AS (INSERT INTO leases (id, vault_id, node_id, granted, expires_at)
 		VALUES ({lease}, {vault}, {node}, 50, now() + INTERVAL '1 hour')) UPDATE vaults SET held = 50`, "leases", true},
 	{"a charge", `WITH u AS (INSERT INTO usage_events
@@ -44,6 +42,8 @@ var facts = []struct {
 	{"a settlement", `INSERT INTO settlements (id, developer_id, amount, status) VALUES ({settlement}, {developer}, 10, 'pending');
 		UPDATE revenue_ledger SET settlement_id = {settlement}`, "settlements", true},
 	{"news for somebody", `INSERT INTO outbox (id, topic, subject, payload) VALUES ({event}, 'call.charged', {event}, '{}')`, "outbox", true},
+	{"an Idempotency-Key", `INSERT INTO idempotency (user_id, key, fingerprint, event_id, claim, locked_until, expires_at)
+		VALUES ({user}, 'once', 'f', {event}, {event}, now(), now() + INTERVAL '1 hour')`, "idempotency", true},
 }
 
 func withIDs(text string) string {

@@ -13,9 +13,6 @@ import (
 	"github.com/CalloraOrg/callora-backend/db"
 )
 
-// partitionsAhead is how many days of usage_events are always ready.
-const partitionsAhead = 7
-
 func openDatabase(ctx context.Context, cfg *config.Config) (*sqlx.DB, error) {
 	return postgres.Open(ctx, cfg.Database.Postgres())
 }
@@ -61,7 +58,6 @@ func prepareDatabase(ctx context.Context, cfg *config.Config, handle *sqlx.DB, l
 	case err != nil:
 		return err
 	}
-	// before the first call: an event without its day's partition would stand in the way of making it
-	_, err := postgres.MakePartitions(ctx, handle, partitionsAhead)
-	return err
+	firstPartitions(ctx, postgres.NewPartitions(handle, partitionsAhead), log)
+	return nil
 }

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 
+	"github.com/jmoiron/sqlx"
+
+	"github.com/CalloraOrg/callora-backend/adapters/postgres"
 	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 	"github.com/CalloraOrg/callora-backend/db"
 )
@@ -16,14 +18,15 @@ func migrateCommand() *command {
 	var all, force bool
 	return &command{
 		name:    "migrate",
-		args:    "up|down|status|version",
-		summary: "move the database's schema (up, down), or tell where it is (status, version)",
+		args:    "up|down|status|version|partitions",
+		summary: "move the database's schema (up, down), tell where it is (status, version), make its partitions",
 		help: `
   up       apply every migration that is missing
   down     take the last migration back, with --all every one: tables and what is in them are dropped. A step that would
            lose money refuses and says what would be lost; nothing overrides that, and nothing has changed then
   status   list the migrations
   version  print the version the schema is at and the one this program needs; exit code 1 when they differ
+  partitions  make the daily partitions of usage events, as serve does by itself when its role may (docs/OPERATIONS.md)
 
 Needs DATABASE_URL (or the DB_* fields). Safe to run from several machines at once.`,
 		flags: func(f *flag.FlagSet) {
@@ -32,15 +35,15 @@ Needs DATABASE_URL (or the DB_* fields). Safe to run from several machines at on
 		},
 		run: func(ctx context.Context, c console, args []string) error {
 			if len(args) != 1 {
-				return usageError("needs one of up, down, status, version")
+				return usageError("needs one of up, down, status, version, partitions")
 			}
-			steps := map[string]func(context.Context, io.Writer, *sql.DB) error{
-				"up": migrateUp, "status": migrateStatus, "version": migrateVersion,
-				"down": func(ctx context.Context, w io.Writer, handle *sql.DB) error { return migrateDown(ctx, w, handle, all) },
+			steps := map[string]func(context.Context, io.Writer, *sqlx.DB) error{
+				"up": migrateUp, "status": migrateStatus, "version": migrateVersion, "partitions": migratePartitions,
+				"down": func(ctx context.Context, w io.Writer, handle *sqlx.DB) error { return migrateDown(ctx, w, handle, all) },
 			}
 			step, known := steps[args[0]]
 			if !known {
-				return usageError(fmt.Sprintf("does not know %q; it needs one of up, down, status, version", args[0]))
+				return usageError(fmt.Sprintf("does not know %q; it needs one of up, down, status, version, partitions", args[0]))
 			}
 			cfg, err := config.Load(config.DatabaseOnly)
 			if err != nil {
@@ -54,37 +57,37 @@ Needs DATABASE_URL (or the DB_* fields). Safe to run from several machines at on
 				return err
 			}
 			defer handle.Close()
-			return step(ctx, c.out, handle.DB)
+			return step(ctx, c.out, handle)
 		},
 	}
 }
 
-func migrateUp(ctx context.Context, w io.Writer, handle *sql.DB) error {
-	applied, err := db.Up(ctx, handle)
+func migrateUp(ctx context.Context, w io.Writer, handle *sqlx.DB) error {
+	applied, err := db.Up(ctx, handle.DB)
 	if err != nil {
 		return err
 	}
-	at, _, err := db.Version(ctx, handle)
+	at, _, err := db.Version(ctx, handle.DB)
 	if err == nil {
 		fmt.Fprintf(w, "Applied %d migrations; the schema is at version %d.\n", applied, at)
 	}
 	return err
 }
 
-func migrateDown(ctx context.Context, w io.Writer, handle *sql.DB, all bool) error {
-	undone, err := db.Down(ctx, handle, all)
+func migrateDown(ctx context.Context, w io.Writer, handle *sqlx.DB, all bool) error {
+	undone, err := db.Down(ctx, handle.DB, all)
 	if err != nil {
 		return err
 	}
-	at, _, err := db.Version(ctx, handle)
+	at, _, err := db.Version(ctx, handle.DB)
 	if err == nil {
 		fmt.Fprintf(w, "Took back %d migrations; the schema is at version %d.\n", undone, at)
 	}
 	return err
 }
 
-func migrateStatus(ctx context.Context, w io.Writer, handle *sql.DB) error {
-	steps, err := db.Status(ctx, handle)
+func migrateStatus(ctx context.Context, w io.Writer, handle *sqlx.DB) error {
+	steps, err := db.Status(ctx, handle.DB)
 	for _, s := range steps {
 		state := "missing"
 		if s.Applied {
@@ -95,8 +98,8 @@ func migrateStatus(ctx context.Context, w io.Writer, handle *sql.DB) error {
 	return err
 }
 
-func migrateVersion(ctx context.Context, w io.Writer, handle *sql.DB) error {
-	at, want, err := db.Version(ctx, handle)
+func migrateVersion(ctx context.Context, w io.Writer, handle *sqlx.DB) error {
+	at, want, err := db.Version(ctx, handle.DB)
 	if err != nil {
 		return err
 	}
@@ -105,4 +108,25 @@ func migrateVersion(ctx context.Context, w io.Writer, handle *sql.DB) error {
 		return errSaid
 	}
 	return nil
+}
+
+func migratePartitions(ctx context.Context, w io.Writer, handle *sqlx.DB) error {
+	if err := db.Check(ctx, handle.DB); err != nil && !errors.Is(err, db.ErrNew) {
+		return err
+	}
+	p := postgres.NewPartitions(handle, partitionsAhead)
+	for {
+		done, err := p.Keep(ctx)
+		if err != nil {
+			return err
+		}
+		if done == 0 {
+			break
+		}
+	}
+	s, err := p.State(ctx)
+	if err == nil {
+		fmt.Fprintf(w, "Partitions are ready for today and %d days ahead; %d usage events wait for theirs.\n", s.Ahead, s.Waiting)
+	}
+	return err
 }

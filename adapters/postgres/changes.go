@@ -11,7 +11,7 @@ import (
 
 const (
 	pollEvery   = time.Second
-	lookTimeout = 3 * time.Second // a look that hangs is a lost connection
+	lookTimeout = 2 * time.Second // a look that hangs is a lost connection; a cut is over within 5 s
 	keepChanges = time.Hour       // how long a change can be read
 	farBehind   = keepChanges / 2 // after so long without a look, some changes may be gone
 	clockSlack  = time.Minute
@@ -28,7 +28,8 @@ type ChangeFeed struct {
 	OnTrouble func(error)
 
 	db   *sqlx.DB
-	url  string
+	to   *connector
+	url  string // the same place, for the listener
 	poll time.Duration
 }
 
@@ -39,15 +40,16 @@ func NewChangeFeed(db *sqlx.DB, c Config) (*ChangeFeed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ChangeFeed{OnTrouble: func(error) {}, db: db, url: dsn, poll: pollEvery}, nil
+	to, err := c.connector()
+	if err != nil {
+		return nil, err
+	}
+	return &ChangeFeed{OnTrouble: func(error) {}, db: db, to: to, url: dsn, poll: pollEvery}, nil
 }
 
 // Follow reports batches of changes until ctx ends, and then returns nil.
 func (f *ChangeFeed) Follow(ctx context.Context, started chan<- struct{}, on func([]ports.Change)) error {
-	watch, err := f.newWatch()
-	if err != nil {
-		return err
-	}
+	watch := f.newWatch()
 	defer watch.close()
 	woken, stop := f.listen()
 	defer stop()

@@ -52,9 +52,16 @@ func failed(doing string, err error, byConstraint refusals) error {
 }
 
 // away reports whether err says that the server cannot serve now but may later. A context that ended says nothing about
-// the server.
+// the server, unless it was the network that had not answered by then.
 func away(err error) bool {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	var unreachable *net.OpError
+	if errors.Is(err, context.Canceled) {
+		return false
+	}
+	if errors.As(err, &unreachable) {
+		return true
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
 		return false
 	}
 	if e := pq.As(err); e != nil {
@@ -68,7 +75,6 @@ func away(err error) bool {
 		}
 		return false
 	}
-	var unreachable *net.OpError
-	return errors.As(err, &unreachable) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }

@@ -40,6 +40,8 @@ func TestARefusalBecomesTheFaultItStandsFor(t *testing.T) {
 		{"deadlock to the end", code(pqerror.TRDeadlockDetected), ErrUnavailable, fault.Unavailable},
 		{"standby", code(pqerror.ReadOnlySQLTransaction), ErrUnavailable, fault.Unavailable},
 		{"dial refused", &net.OpError{Op: "dial", Err: errors.New("refused")}, ErrUnavailable, fault.Unavailable},
+		{"dial in vain", &net.OpError{Op: "dial", Err: context.DeadlineExceeded}, ErrUnavailable, fault.Unavailable},
+		{"silent network", &net.OpError{Op: "read", Err: errSilent{}}, ErrUnavailable, fault.Unavailable},
 		{"bad connection", driver.ErrBadConn, ErrUnavailable, fault.Unavailable},
 		{"closed connection", sql.ErrConnDone, ErrUnavailable, fault.Unavailable},
 		{"cut connection", io.ErrUnexpectedEOF, ErrUnavailable, fault.Unavailable},

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net"
@@ -31,14 +32,11 @@ type Config struct {
 // Open returns a pool that has reached the database once. Its error says where it looked, never the password.
 func Open(ctx context.Context, c Config) (*sqlx.DB, error) {
 	c = c.filled()
-	dsn, err := c.dsn()
+	to, err := c.connector()
 	if err != nil {
 		return nil, err
 	}
-	db, err := sqlx.Open("postgres", dsn)
-	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
-	}
+	db := sqlx.NewDb(sql.OpenDB(to), "postgres")
 	db.SetMaxOpenConns(c.MaxOpen)
 	db.SetMaxIdleConns(c.MaxIdle)
 	db.SetConnMaxIdleTime(c.IdleTime)
@@ -47,7 +45,7 @@ func Open(ctx context.Context, c Config) (*sqlx.DB, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout)
 	defer cancel()
 	if err := db.PingContext(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot reach the database at %s: %w", place(dsn), err), db.Close())
+		return nil, errors.Join(fmt.Errorf("cannot reach the database at %s: %w", place(to.config), err), db.Close())
 	}
 	return db, nil
 }
@@ -91,16 +89,8 @@ func (c Config) dsn() (string, error) {
 	if given.SSLMode == "" {
 		more.Set("sslmode", string(pq.SSLModePrefer))
 	}
-	for k, v := range c.Settings {
-		more.Set(k, v)
-	}
 	if u, isURL := c.asURL(); isURL {
 		q := u.Query()
-		for k := range c.Settings {
-			if q.Has(k) {
-				more.Del(k)
-			}
-		}
 		for k := range more {
 			q.Set(k, more.Get(k))
 		}
@@ -131,10 +121,6 @@ func (c Config) asURL() (*url.URL, bool) {
 	return u, err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql")
 }
 
-func place(dsn string) string {
-	c, err := pq.NewConfig(dsn)
-	if err != nil {
-		return "an unknown place"
-	}
+func place(c pq.Config) string {
 	return net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))) + " (database " + strconv.Quote(c.Database) + ")"
 }

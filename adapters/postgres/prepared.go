@@ -2,7 +2,7 @@ package postgres
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -11,20 +11,20 @@ import (
 // running it for a few rows.
 type prepared struct {
 	query string
-
-	mu   sync.Mutex
-	stmt *sqlx.Stmt
+	stmt  atomic.Pointer[sqlx.Stmt]
 }
 
+// on waits for nobody else's preparation: that has a context of its own.
 func (p *prepared) on(ctx context.Context, db *sqlx.DB) (*sqlx.Stmt, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.stmt == nil {
-		stmt, err := db.PreparexContext(ctx, p.query)
-		if err != nil {
-			return nil, err
-		}
-		p.stmt = stmt
+	if stmt := p.stmt.Load(); stmt != nil {
+		return stmt, nil
 	}
-	return p.stmt, nil
+	stmt, err := db.PreparexContext(ctx, p.query)
+	if err != nil {
+		return nil, err
+	}
+	if !p.stmt.CompareAndSwap(nil, stmt) {
+		_ = stmt.Close() // a rival was first; the connection that closing may lose is replaced
+	}
+	return p.stmt.Load(), nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -19,13 +18,10 @@ type watch struct {
 	trouble func(error)
 }
 
-func (f *ChangeFeed) newWatch() (*watch, error) {
-	db, err := sqlx.Open("postgres", f.url)
-	if err != nil {
-		return nil, fmt.Errorf("follow changes: %w", err)
-	}
+func (f *ChangeFeed) newWatch() *watch {
+	db := sqlx.NewDb(sql.OpenDB(f.to), "postgres")
 	db.SetMaxIdleConns(-1) // a dropped connection is never taken up again
-	return &watch{db: db, trouble: f.OnTrouble}, nil
+	return &watch{db: db, trouble: f.OnTrouble}
 }
 
 // horizon is how far a feed has looked: all that snapshot sees. Its zero value has seen nothing and asks for nothing.

@@ -42,18 +42,48 @@ var ofCharging = []guard{
 		charging, "TestACallerWhoLeavesWhileWaitingHoldsNothing",
 	},
 	{
-		"what was told not charged is voided", "app/charging/shard.go",
-		"doubtful = append(doubtful, n)", "n.hold.finish(false)",
+		"what was told not charged is voided", "app/charging/store.go",
+		"case n.sent:\n\t\t\ts.doubtful = append(s.doubtful, n)", "case n.sent:\n\t\t\ts.end(n, false, nil)",
 		charging, "TestWhatACallerWasToldIsNotChargedIsNotCharged",
 	},
 	{
-		"an unclear commit is tried again with the same event", "app/charging/shard.go",
-		"return batch, err\n}", "for _, n := range batch {\n\t\ts.end(n, false, err)\n\t}\n\treturn nil, nil\n}",
+		"an unclear commit is tried again with the same event", "app/charging/store.go",
+		"return batch, err\n}", "for _, n := range batch {\n\t\tn.decide()\n\t\ts.end(n, false, err)\n\t}\n\treturn nil, nil\n}",
 		charging, "TestAnAnswerLostAtCommitIsChargedOnce",
 	},
 	{
 		"no call is admitted while charges cannot be stored", "app/charging/charger.go",
-		"t.closed.Load() || t.Failing() || ", "t.closed.Load() || ",
+		"t.closed.Load() || t.failing(now) || ", "t.closed.Load() || ",
 		charging, "TestWhatACallerWasToldIsNotChargedIsNotCharged",
+	},
+	{
+		"a caller's wait does not depend on the journal", "app/charging/hold.go",
+		"case <-c.timer.C:", "case <-(chan time.Time)(nil):",
+		charging, "TestACallerIsAnsweredInTimeThoughTheJournalHangs",
+	},
+	{
+		"no call is admitted while the journal does not answer", "app/charging/charger.go",
+		"s.failed.Load() || s.overdue(now)", "s.failed.Load()",
+		charging, "TestACallerIsAnsweredInTimeThoughTheJournalHangs",
+	},
+	{
+		"an answer that comes too late is voided", "app/charging/store.go",
+		"if o != ports.Fenced && !n.decide() {", "if !n.decide() && false {",
+		charging, "TestACallerIsAnsweredInTimeThoughTheJournalHangs",
+	},
+	{
+		"a caller waits for a lease no longer than a grant may take", "app/charging/account.go",
+		"case <-late.C:", "case <-(chan time.Time)(nil):",
+		charging, "TestACallerWaitsForALeaseNoLongerThanAGrantMayTake",
+	},
+	{
+		"a drain ends in time", "app/charging/charger.go",
+		"\t\treturn err\n\tcase <-ctx.Done():\n\t}", "\t\treturn err\n\t}",
+		charging, "TestADrainEndsInTimeThoughTheJournalHangs",
+	},
+	{
+		"who gave up does not take others with it", "app/charging/store.go",
+		"l.epoch = max(l.epoch, n.rec.Epoch+1)", "",
+		charging, "TestOfABatchOnlyThoseWhoGaveUpAreVoided",
 	},
 }

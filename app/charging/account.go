@@ -51,9 +51,11 @@ type waited struct {
 // errDead means the account was forgotten between being found and being used.
 var errDead = errors.New("account is no longer in use")
 
+// errGrantLate means that no lease came in time.
+var errGrantLate = errors.New("the database set no money aside in time")
+
 // reserve takes price from the current lease, or waits for a new one. Calls are served in the order they came.
-func (a *account) reserve(ctx context.Context, price int64) (*lease, error) {
-	now := a.charger.now()
+func (a *account) reserve(ctx context.Context, price int64, now time.Time) (*lease, error) {
 	a.mu.Lock()
 	if a.dead {
 		a.mu.Unlock()
@@ -73,11 +75,15 @@ func (a *account) reserve(ctx context.Context, price int64) (*lease, error) {
 	}
 	a.mu.Unlock()
 
+	late := time.NewTimer(a.charger.cfg.GrantTimeout)
+	defer late.Stop()
 	select {
 	case got := <-w.done:
 		return got.lease, got.err
 	case <-ctx.Done():
 		return nil, a.leave(w, ctx.Err())
+	case <-late.C:
+		return nil, a.leave(w, usage.ErrNotRecorded.Because(errGrantLate))
 	}
 }
 
@@ -104,7 +110,7 @@ func (a *account) refill() {
 			return
 		}
 		asked := a.charger.now()
-		ctx, cancel := context.WithTimeout(context.Background(), a.charger.cfg.GrantTimeout)
+		ctx, cancel := context.WithTimeout(a.charger.life, a.charger.cfg.GrantTimeout)
 		got, err := a.charger.leases.Grant(ctx, grant)
 		cancel()
 		a.granted(grant, got, asked, err)

@@ -3,8 +3,10 @@ package charging
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/CalloraOrg/callora-backend/domain/fault"
 	"github.com/CalloraOrg/callora-backend/domain/id"
@@ -27,15 +29,27 @@ type Charger struct {
 
 	accounts        sync.Map // id.ID of the consumer -> *account
 	shards          []*shard
+	callers         sync.Pool
 	queued          atomic.Int64
 	closed          atomic.Bool
 	background      sync.WaitGroup
 	stopMaintenance chan struct{}
+
+	born time.Time       // the start of the charger's own, monotonic time
+	life context.Context // ends with the time that Drain is given, and with it whatever asks the database
+	cut  context.CancelFunc
 }
+
+// drainGrace is how long Drain waits, when its time is over, for those whose context has just ended.
+const drainGrace = 500 * time.Millisecond
 
 // New returns a charger that is not yet running, see Start.
 func New(cfg Config, leases ports.Leases, journal ports.UsageJournal, now ports.Clock, newID ports.NewID) *Charger {
-	t := &Charger{cfg: cfg, leases: leases, journal: journal, now: now, newID: newID, node: newID(), stopMaintenance: make(chan struct{})}
+	t := &Charger{
+		cfg: cfg, leases: leases, journal: journal, now: now, newID: newID, node: newID(), born: now(), stopMaintenance: make(chan struct{}),
+	}
+	t.life, t.cut = context.WithCancel(context.Background())
+	t.callers.New = func() any { return newCaller() }
 	for range cfg.Shards {
 		t.shards = append(t.shards, newShard(t))
 	}
@@ -55,7 +69,8 @@ func (t *Charger) Reserve(ctx context.Context, consumer id.ID, price money.Amoun
 	if price.IsNegative() {
 		return nil, fault.New(fault.Internal, "INTERNAL_SERVER_ERROR", "a price below zero")
 	}
-	if t.closed.Load() || t.Failing() || t.queued.Load() >= int64(t.cfg.QueueMax) {
+	now := t.now()
+	if t.closed.Load() || t.failing(now) || t.queued.Load() >= int64(t.cfg.QueueMax) {
 		return nil, usage.ErrNotRecorded
 	}
 	for {
@@ -63,7 +78,7 @@ func (t *Charger) Reserve(ctx context.Context, consumer id.ID, price money.Amoun
 		if h.price == 0 {
 			return h, nil // a free call needs no money, only its record
 		}
-		l, err := h.account.reserve(ctx, h.price)
+		l, err := h.account.reserve(ctx, h.price, now)
 		if errors.Is(err, errDead) {
 			continue
 		}
@@ -85,9 +100,11 @@ func (t *Charger) account(consumer id.ID) *account {
 }
 
 // Failing reports whether charges cannot be stored at present; calls are refused meanwhile.
-func (t *Charger) Failing() bool {
+func (t *Charger) Failing() bool { return t.failing(t.now()) }
+
+func (t *Charger) failing(now time.Time) bool {
 	for _, s := range t.shards {
-		if s.failing.Load() {
+		if s.failed.Load() || s.overdue(now) {
 			return true
 		}
 	}
@@ -116,57 +133,28 @@ func (t *Charger) Drain(ctx context.Context) error {
 	if t.closed.Swap(true) {
 		return nil
 	}
+	defer context.AfterFunc(ctx, t.cut)()
 	close(t.stopMaintenance)
 	for _, s := range t.shards {
 		s.drain(ctx)
 	}
-	t.background.Wait() // bounded: shards watch ctx, refills their own time-out
-	return t.giveAllBack(ctx)
-}
-
-// hold is one call's reservation.
-type hold struct {
-	account *account
-	lease   *lease // nil for a free call
-	price   int64
-	ended   atomic.Bool
-}
-
-// Charge implements ports.Hold.
-func (h *hold) Charge(_ context.Context, e usage.Event) error {
-	if h.ended.Swap(true) {
-		return errEnded
+	done := make(chan error, 1)
+	go func() {
+		t.background.Wait()
+		done <- t.giveAllBack(ctx)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
 	}
-	e.Amount = money.FromStroops(h.price)
-	t := h.account.charger
-	n := &entry{hold: h, rec: usage.Record{Event: e}}
-	if h.lease != nil {
-		n.rec.LeaseID = h.lease.id
+	select { // who watches ctx ends now, and says itself what is left
+	case err := <-done:
+		return err
+	case <-time.After(drainGrace):
 	}
-	if t.cfg.Mode == Durable || e.Idempotent != nil {
-		n.answer = make(chan error, 1)
-		n.due = t.now().Add(t.cfg.CommitTimeout)
+	for _, s := range t.shards {
+		s.reportLeft()
 	}
-	answer := n.answer // the shard owns n from here on
-	if !h.account.shard.push(n) {
-		h.finish(false)
-		return usage.ErrNotRecorded
-	}
-	if answer == nil {
-		return nil
-	}
-	return <-answer
-}
-
-// Release implements ports.Hold.
-func (h *hold) Release() {
-	if !h.ended.Swap(true) {
-		h.finish(false)
-	}
-}
-
-func (h *hold) finish(charged bool) {
-	if h.lease != nil {
-		h.account.finish(h.lease, h.price, charged)
-	}
+	return fmt.Errorf("the database does not answer, and charging could not be stopped in time: %w", ctx.Err())
 }

@@ -28,9 +28,9 @@ func (t *Charger) maintainLoop() {
 	for {
 		select {
 		case <-tick.C:
-			ctx, cancel := context.WithTimeout(context.Background(), t.cfg.GrantTimeout)
+			ctx, cancel := context.WithTimeout(t.life, t.cfg.GrantTimeout)
 			if err := t.maintain(ctx); err != nil && t.cfg.Incident != nil {
-				t.cfg.Incident(Incident{Message: "leases could not be tended; the next pass tries again", Cause: err})
+				t.cfg.Incident(Incident{Message: "leases could not be renewed or given back; the next pass tries again", Cause: err})
 			}
 			cancel()
 		case <-t.stopMaintenance:

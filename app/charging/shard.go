@@ -2,16 +2,10 @@ package charging
 
 import (
 	"context"
-	"errors"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/CalloraOrg/callora-backend/domain/id"
-	"github.com/CalloraOrg/callora-backend/domain/usage"
-	"github.com/CalloraOrg/callora-backend/ports"
 )
 
 // Pauses between attempts to store what could not be stored.
@@ -20,26 +14,23 @@ const (
 	lastPause  = time.Second
 )
 
-// entry is a record on its way to the journal.
-type entry struct {
-	rec    usage.Record
-	hold   *hold
-	answer chan error // nil when nobody waits
-	due    time.Time  // when the caller stops waiting
-}
-
 // shard is the only writer for its accounts: it stores whatever has gathered while the last batch was being stored
 // (group commit). Two writers for one lease would wait for each other's row locks.
 type shard struct {
 	charger *Charger
 	wake    chan struct{}
-	failing atomic.Bool
+	failed  atomic.Bool           // the last attempt failed
+	trouble atomic.Pointer[error] // with this
+	begun   atomic.Int64          // when the journal was asked, in the charger's time; 0 when it is not being asked
 
 	mu       sync.Mutex
 	queue    []*entry
+	left     []*entry        // taken from the queue, perhaps not answered for
 	closed   bool            // takes nothing more
 	stopping context.Context // set by drain
 	stop     chan struct{}
+
+	doubtful []*entry // their callers were told "not charged", and they are perhaps on disk
 }
 
 func newShard(t *Charger) *shard {
@@ -70,13 +61,23 @@ func (s *shard) take(most int) []*entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) <= most {
-		batch := s.queue
-		s.queue = nil
-		s.closed = s.stopping != nil && len(batch) == 0
-		return batch
+		s.left, s.queue = s.queue, nil
+		s.closed = s.stopping != nil && len(s.left) == 0
+		return s.left
 	}
-	batch := slices.Clone(s.queue[:most])
+	s.left = slices.Clone(s.queue[:most])
 	s.queue = slices.Delete(s.queue, 0, most)
+	return s.left
+}
+
+// takeMore fills a batch that could not be stored, and keeps note of all that is not answered for.
+func (s *shard) takeMore(batch []*entry) []*entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(max(s.charger.cfg.BatchMax-len(batch), 0), len(s.queue))
+	batch = slices.Concat(batch, s.queue[:n])
+	s.queue = slices.Delete(s.queue, 0, n)
+	s.left = slices.Concat(batch, s.doubtful)
 	return batch
 }
 
@@ -118,163 +119,10 @@ func (s *shard) linger(last int) time.Duration {
 	return 0
 }
 
-// store returns when every entry of the batch is answered for: recorded, or certain not to be.
-func (s *shard) store(batch []*entry) {
-	var doubtful []*entry // told "not charged"; whether they were stored is unknown
-	for wait := firstPause; ; wait = min(2*wait, lastPause) {
-		var err error
-		if doubtful, err = s.void(doubtful); err == nil {
-			batch, err = s.append(batch)
-		}
-		if err == nil {
-			s.failing.Store(false)
-			return
-		}
-		s.failing.Store(true)
-		batch = append(batch, s.take(s.charger.cfg.BatchMax-min(len(batch), s.charger.cfg.BatchMax))...)
-		batch, doubtful = s.giveUp(batch, doubtful, err)
-		if s.outOfTime() {
-			s.abandon(append(batch, doubtful...), err)
-			return
-		}
-		s.pause(wait + rand.N(wait))
-	}
-}
-
-// append stores a batch and answers for it. What could neither be stored nor be ruled out comes back with the error. A
-// batch that the store refuses for good is halved until the record it refuses is alone.
-func (s *shard) append(batch []*entry) ([]*entry, error) {
-	if len(batch) == 0 {
-		return nil, nil
-	}
-	records := make([]usage.Record, len(batch))
-	for i, n := range batch {
-		if n.hold.lease != nil {
-			n.rec.Epoch = n.hold.lease.epoch
-		}
-		records[i] = n.rec
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.charger.cfg.CommitTimeout)
-	defer cancel()
-	start := s.charger.now()
-	outcomes, err := s.charger.journal.Append(ctx, records)
-	if s.charger.cfg.ObserveBatch != nil {
-		s.charger.cfg.ObserveBatch(len(batch), s.charger.now().Sub(start), err)
-	}
-	switch {
-	case err == nil:
-		for i, n := range batch {
-			s.answer(n, outcomes[i])
-		}
-		return nil, nil
-	case errors.Is(err, ports.ErrRejected) && len(batch) > 1:
-		mid := len(batch) / 2
-		if rest, err := s.append(batch[:mid]); err != nil {
-			return append(slices.Clone(rest), batch[mid:]...), err
-		}
-		return s.append(batch[mid:])
-	case errors.Is(err, ports.ErrRejected):
-		s.incident("a usage record was refused by the store; the call was not charged", err, batch)
-		s.end(batch[0], false, usage.ErrNotRecorded.Because(err))
-		return nil, nil
-	}
-	return batch, err
-}
-
-func (s *shard) answer(n *entry, o ports.RecordOutcome) {
-	switch o {
-	case ports.Recorded:
-		s.end(n, true, nil)
-	case ports.Duplicate:
-		s.end(n, false, nil)
-	default:
-		if n.hold.lease != nil {
-			n.hold.account.lose(n.hold.lease)
-		}
-		if n.answer == nil {
-			s.incident("a charge came after its lease had ended and was dropped", nil, []*entry{n})
-		}
-		s.end(n, false, usage.ErrNotRecorded)
-	}
-}
-
-// end settles an entry's money and tells its caller.
-func (s *shard) end(n *entry, charged bool, err error) {
-	n.hold.finish(charged)
-	s.charger.queued.Add(-1)
-	if n.answer != nil {
-		n.answer <- err
-		n.answer = nil
-	}
-}
-
-// giveUp tells callers who have waited long enough that they are not charged, which makes their records doubtful: they may
-// be on disk all the same.
-func (s *shard) giveUp(batch, doubtful []*entry, cause error) (rest, doubt []*entry) {
-	now := s.charger.now()
-	rest = batch[:0]
-	for _, n := range batch {
-		if n.answer == nil || now.Before(n.due) {
-			rest = append(rest, n)
-			continue
-		}
-		n.answer <- usage.ErrNotRecorded.Because(cause)
-		n.answer = nil
-		doubtful = append(doubtful, n)
-	}
-	return rest, doubtful
-}
-
-// void makes sure that what was given up is not charged.
-func (s *shard) void(doubtful []*entry) ([]*entry, error) {
-	if len(doubtful) == 0 {
-		return nil, nil
-	}
-	records := make([]usage.Record, len(doubtful))
-	for i, n := range doubtful {
-		records[i] = n.rec
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.charger.cfg.CommitTimeout)
-	defer cancel()
-	kept, err := s.charger.journal.Void(ctx, records)
-	if err != nil {
-		return doubtful, err
-	}
-	var wrong []*entry
-	for _, n := range doubtful {
-		if l := n.hold.lease; l != nil {
-			l.epoch = max(l.epoch, n.rec.Epoch+1)
-		}
-		charged := slices.Contains(kept, n.rec.ID)
-		if charged {
-			wrong = append(wrong, n)
-		}
-		s.end(n, charged, nil)
-	}
-	if len(wrong) > 0 {
-		s.incident("calls were told that they are not charged, and are: they had been booked as revenue before they could be voided",
-			nil, wrong)
-	}
-	return nil, nil
-}
-
-// abandon ends the shard's work with entries left, at a shutdown without a database.
-func (s *shard) abandon(left []*entry, cause error) {
-	s.incident("shutdown: charges could not be stored; their leases expire in the buyers' favour", cause, left)
-	for _, n := range left {
-		s.end(n, true, usage.ErrNotRecorded.Because(cause)) // true: the money stays set aside until the database ends the lease
-	}
-}
-
-func (s *shard) incident(message string, cause error, entries []*entry) {
-	if s.charger.cfg.Incident == nil {
-		return
-	}
-	events := make([]id.ID, len(entries))
-	for i, n := range entries {
-		events[i] = n.rec.ID
-	}
-	s.charger.cfg.Incident(Incident{Message: message, Cause: cause, Events: events})
+// overdue reports whether the journal has been asked and has not answered in the time that a caller waits.
+func (s *shard) overdue(now time.Time) bool {
+	begun := s.begun.Load()
+	return begun != 0 && now.Sub(s.charger.born)-time.Duration(begun) > s.charger.cfg.CommitTimeout
 }
 
 func (s *shard) outOfTime() bool {

@@ -108,6 +108,15 @@ func Status(ctx context.Context, db *sql.DB) ([]Step, error) {
 	return steps, nil
 }
 
+// Wanted returns the version of the schema that this program needs.
+func Wanted() (int64, error) {
+	names, err := fs.Glob(files, "migrations/*.sql") // in the order of their numbers
+	if err != nil || len(names) == 0 {
+		return 0, fmt.Errorf("read the embedded migrations: %w", err)
+	}
+	return goose.NumericComponent(names[len(names)-1])
+}
+
 // Version returns the version the database is at and the one this program wants. An empty database is at 0.
 func Version(ctx context.Context, db *sql.DB) (at, want int64, err error) {
 	p, err := provider(db)

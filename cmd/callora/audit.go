@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
-	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
@@ -21,11 +20,11 @@ prints both sides of each. Needs DATABASE_URL (or the DB_* fields). Exit code 0:
 			if err := noArguments(args); err != nil {
 				return err
 			}
-			cfg, err := config.Load(config.DatabaseOnly)
+			cfg, err := settings(c)
 			if err != nil {
 				return err
 			}
-			handle, err := openDatabase(ctx, cfg)
+			handle, err := openReady(ctx, c, cfg)
 			if err != nil {
 				return err
 			}

@@ -13,6 +13,33 @@ import (
 	"github.com/CalloraOrg/callora-backend/db"
 )
 
+// settings reads the configuration of a command that only works on the database.
+func settings(c console) (*config.Config, error) {
+	cfg, err := config.Load(config.DatabaseOnly)
+	if err != nil {
+		return nil, err
+	}
+	for _, note := range cfg.Notes {
+		fmt.Fprintf(c.err, "callora: %s\n", note)
+	}
+	return cfg, nil
+}
+
+// openReady opens the database when its schema is not older than this program.
+func openReady(ctx context.Context, c console, cfg *config.Config) (*sqlx.DB, error) {
+	handle, err := openDatabase(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	switch err := db.Check(ctx, handle.DB); {
+	case errors.Is(err, db.ErrNew):
+		fmt.Fprintf(c.err, "callora: %v\n", err)
+	case err != nil:
+		return nil, errors.Join(err, handle.Close())
+	}
+	return handle, nil
+}
+
 func openDatabase(ctx context.Context, cfg *config.Config) (*sqlx.DB, error) {
 	return postgres.Open(ctx, cfg.Database.Postgres())
 }

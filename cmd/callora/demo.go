@@ -32,6 +32,9 @@ here too; rate limits are wide unless set. Ctrl-C stops everything.`,
 			if o.Port < 0 || o.Port > 65535 {
 				return usageError("--port must be between 0 and 65535")
 			}
+			if err := portIsFree(ctx, demo.Host, o.Port); err != nil { // before PostgreSQL is fetched and started
+				return err
+			}
 			o.Out, o.Err = c.out, c.err
 			ctx, stop := untilSignal(ctx)
 			defer stop()

@@ -194,7 +194,7 @@ func TestAKilledDemoLeavesNothingThatHindersTheNext(t *testing.T) {
 	}
 }
 
-func TestADemoOnATakenPortSaysSoAndCleansUp(t *testing.T) {
+func TestADemoOnATakenPortSaysSoBeforeAnythingElse(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -202,8 +202,9 @@ func TestADemoOnATakenPortSaysSoAndCleansUp(t *testing.T) {
 	}
 	defer l.Close()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
-	p := launch(t, nil, "demo", "--json", "--port", port)
-	if code := p.exit(t); code != 1 || !strings.Contains(p.stderr.text(), "cannot listen on port "+port) || p.stdout.text() != "" {
+	nowhere := map[string]string{"CALLORA_POSTGRES_BIN": "/nowhere"} // which would be found out if PostgreSQL were looked for
+	p := launch(t, nowhere, "demo", "--json", "--port", port)
+	if code := p.exit(t); code != 1 || !strings.Contains(p.stderr.text(), "cannot listen on port "+port+": another program has it") || p.stdout.text() != "" {
 		t.Errorf("code %d, %s", code, p.stderr.text())
 	}
 }

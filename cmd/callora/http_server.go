@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -76,12 +77,34 @@ func makeServer(h http.Handler, log *zap.Logger) (*server, error) {
 	}}, nil
 }
 
-// open starts to serve; when it returns, connections are accepted at addr.
-func (s *server) open(ctx context.Context, host string, port int) error {
+// listen takes the port.
+func listen(ctx context.Context, host string, port int) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("cannot listen on port %d: another program has it; stop that one, or choose another port (0 takes any free one)", port)
+	case err != nil:
+		return nil, fmt.Errorf("cannot listen on port %d (0 takes any free one): %w", port, err)
+	}
+	return l, nil
+}
+
+// portIsFree finds out whether the port can be had, before anything is begun that would be in vain. It is not kept: who
+// connects before the node serves is refused, and does not wait.
+func portIsFree(ctx context.Context, host string, port int) error {
+	l, err := listen(ctx, host, port)
 	if err != nil {
-		return fmt.Errorf("cannot listen on port %d (0 takes any free one): %w", port, err)
+		return err
+	}
+	return l.Close()
+}
+
+// open starts to serve; when it returns, connections are accepted at addr.
+func (s *server) open(ctx context.Context, host string, port int) error {
+	l, err := listen(ctx, host, port)
+	if err != nil {
+		return err
 	}
 	s.addr = l.Addr()
 	go func() {

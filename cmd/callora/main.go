@@ -37,7 +37,7 @@ func (e usageError) Error() string { return string(e) }
 var errSaid = errors.New("see above")
 
 func commands() []*command {
-	return []*command{serveCommand(), migrateCommand(), demoCommand(), seedCommand(), auditCommand()}
+	return []*command{serveCommand(), migrateCommand(), demoCommand(), seedCommand(), auditCommand(), versionCommand()}
 }
 
 // run executes the command line and returns the exit code: 0 done, 1 failed, 2 a wrong command line.
@@ -54,6 +54,9 @@ func run(ctx context.Context, args []string, c console) int {
 			return 0
 		}
 		name, rest = rest[0], []string{"--help"}
+	}
+	if name == "-version" || name == "--version" {
+		name = "version"
 	}
 	for _, cmd := range commands() {
 		if cmd.name == name {

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/CalloraOrg/callora-backend/db"
 	"github.com/CalloraOrg/callora-backend/domain/money"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
@@ -33,6 +35,7 @@ func TestHelpTellsEveryCommandAndFlag(t *testing.T) {
 		"demo":    {"Usage: callora demo", "--port N", "--data DIR", "--json"},
 		"seed":    {"Usage: callora seed", "--force", "--upstream URL"},
 		"audit":   {"Usage: callora audit", "Exit code"},
+		"version": {"Usage: callora version"},
 	} {
 		for _, args := range [][]string{{name, "--help"}, {name, "-h"}, {"help", name}} {
 			code, out, errs := say(t, args...)
@@ -44,6 +47,19 @@ func TestHelpTellsEveryCommandAndFlag(t *testing.T) {
 					t.Errorf("%v does not say %q:\n%s", args, want, out)
 				}
 			}
+		}
+	}
+}
+
+func TestTheVersionIsToldInBothWays(t *testing.T) {
+	want, err := db.Wanted()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, arg := range []string{"version", "--version", "-version"} {
+		code, out, errs := say(t, arg)
+		if code != 0 || errs != "" || !strings.HasPrefix(out, "callora ") || !strings.HasSuffix(out, fmt.Sprintf(", schema %d\n", want)) || want < 4 {
+			t.Errorf("%s: code %d, %q, %q", arg, code, out, errs)
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
-	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 	"github.com/CalloraOrg/callora-backend/db"
 )
 
@@ -45,7 +44,7 @@ Needs DATABASE_URL (or the DB_* fields). Safe to run from several machines at on
 			if !known {
 				return usageError(fmt.Sprintf("does not know %q; it needs one of up, down, status, version, partitions", args[0]))
 			}
-			cfg, err := config.Load(config.DatabaseOnly)
+			cfg, err := settings(c)
 			if err != nil {
 				return err
 			}

@@ -42,6 +42,9 @@ type parts struct {
 func startNode(ctx context.Context, cfg *config.Config, log *zap.Logger) (*node, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	if err := portIsFree(ctx, cfg.ListenHost(), cfg.Port); err != nil {
+		return nil, err
+	}
 	p, err := openPools(ctx, cfg)
 	if err != nil {
 		return nil, err

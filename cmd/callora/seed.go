@@ -41,34 +41,33 @@ stays, the APIs move to --upstream.`,
 			if err := u.UnmarshalText([]byte(upstream)); err != nil {
 				return usageError("--upstream " + err.Error())
 			}
-			cfg, err := config.Load(config.DatabaseOnly)
+			cfg, err := settings(c)
 			if err != nil {
 				return err
 			}
 			if cfg.Production() && !force {
 				return fmt.Errorf("APP_ENV is production: demo data does not belong there (--force writes it all the same)")
 			}
-			return plant(ctx, c, cfg, upstream, force)
+			handle, err := openReady(ctx, c, cfg)
+			if err != nil {
+				return err
+			}
+			defer handle.Close()
+			if cfg.Env == "" && !force {
+				if err := refuseStrangers(ctx, handle); err != nil {
+					return err
+				}
+			}
+			return plant(ctx, c, handle, seed.Marketplace(upstream, cfg.Stellar.Network))
 		},
 	}
 }
 
-func plant(ctx context.Context, c console, cfg *config.Config, upstream string, force bool) error {
-	handle, err := openDatabase(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer handle.Close()
-	if cfg.Env == "" && !force {
-		if err := refuseStrangers(ctx, handle); err != nil {
-			return err
-		}
-	}
+func plant(ctx context.Context, c console, handle *sqlx.DB, s postgres.Seed) error {
 	plain, _, _, err := apikey.Generate(rand.Reader)
 	if err != nil {
 		return err
 	}
-	s := seed.Marketplace(upstream, cfg.Stellar.Network)
 	s.Keys = []apikey.Key{seed.Key(seed.KeyID, plain, system.Now())}
 	fresh, err := postgres.InsertSeed(ctx, handle, s)
 	if err != nil {

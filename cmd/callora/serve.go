@@ -58,6 +58,9 @@ func serve(ctx context.Context, c console, cfg *config.Config) error {
 		return err
 	}
 	defer flush() //nolint:errcheck // stderr is gone; nobody is left to be told
+	for _, note := range cfg.Notes {
+		log.Warn(note)
+	}
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	n, err := startNode(ctx, cfg, log)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"maps"
+	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -99,6 +100,11 @@ func TestServeRefusesAnOldSchemaAndNamesTheCommand(t *testing.T) {
 		t.Fatalf("code %d, %s", code, p.stderr.text())
 	}
 	only := map[string]string{"DATABASE_URL": address}
+	for _, command := range []string{"audit", "seed"} {
+		if m := launch(t, only, command); m.exit(t) != 1 || !strings.Contains(m.stderr.text(), "it is at version 0") || !strings.Contains(m.stderr.text(), "run `callora migrate up`") {
+			t.Errorf("%s on an empty schema: %s", command, m.stderr.text())
+		}
+	}
 	if m := launch(t, only, "migrate", "version"); m.exit(t) != 1 || !strings.Contains(m.stdout.text(), "at version 0") {
 		t.Errorf("version: %s", m.stdout.text())
 	}
@@ -190,6 +196,50 @@ func TestTheHealthCheckOfContainers(t *testing.T) {
 	p.finish(t)
 	if c := launch(t, map[string]string{"PORT": u.Port()}, "serve", "--check"); c.exit(t) != 1 {
 		t.Error("healthy when gone")
+	}
+}
+
+// The port is found first: a server that cannot serve does not migrate.
+func TestATakenPortIsFoundBeforeAnythingIsBegun(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	address := dbtest.Empty(t)
+	p := launch(t, servingOn(address, "PORT", port), "serve", "--migrate")
+	if code := p.exit(t); code != 1 || !strings.Contains(p.stderr.text(), "cannot listen on port "+port+": another program has it") {
+		t.Errorf("code %d, %s", code, p.stderr.text())
+	}
+	var tables int
+	if err := database(t, address).Get(&tables, `SELECT count(*) FROM pg_tables WHERE schemaname = 'public'`); err != nil || tables != 0 {
+		t.Errorf("%d tables were made, %v", tables, err)
+	}
+}
+
+func TestMisspeltNamesAreLogged(t *testing.T) {
+	t.Parallel()
+	environ := servingOn(dbtest.URL(t), "METERING_MODUS", "async")
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/.env", []byte("\nLOG_LEVLE=trace\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := launchIn(t, dir, environ, "serve")
+	p.stderr.await(t, `"level":"warn"`)
+	p.listening(t)
+	p.finish(t)
+	audit := launchIn(t, dir, environ, "audit")
+	if code := audit.exit(t); code != 0 {
+		t.Errorf("audit: code %d", code)
+	}
+	for _, log := range []string{p.stderr.text(), audit.stderr.text()} {
+		for _, want := range []string{".env, line 2: LOG_LEVLE is not a setting and changes nothing: did you mean LOG_LEVEL?", "METERING_MODUS is not a setting and changes nothing: did you mean METERING_MODE?"} {
+			if !strings.Contains(log, want) {
+				t.Errorf("missing %q in %s", want, log)
+			}
+		}
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 // Config is all that the environment decides. It is read once; see .env.example for a sentence on each variable. Field
 // names are unique across its parts, because the parser's errors name nothing else.
 type Config struct {
+	Notes []string // what somebody should look at, although it is no mistake
+
 	Env         string   `env:"APP_ENV"`
 	Host        string   `env:"HOST"`
 	Port        int      `env:"PORT" envDefault:"3000"`

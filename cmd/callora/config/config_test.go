@@ -209,24 +209,34 @@ func TestASecretDoesNotPrint(t *testing.T) {
 	}
 }
 
+// values are the file's settings.
+func values(path string) (map[string]string, error) {
+	lines, err := readDotenv(path)
+	out := map[string]string{}
+	for _, l := range lines {
+		out[l.key] = l.value
+	}
+	return out, err
+}
+
 func TestDotenv(t *testing.T) {
 	path := filepath.Join(t.TempDir(), ".env")
-	text := "# c\n\nA=1\nexport B = two words # note\nC=\"quoted # not a note\"\nD='x'\r\nE=\nF=#none\nG=a#b\nH=\"open\n"
+	text := "\ufeff# c\n\nA=1\nexport B = two words # note\nC=\"quoted # not a note\"\nD='x'\r\nE=\nF=#none\nG=a#b\nH=\"open\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := readDotenv(path)
+	got, err := values(path)
 	want := map[string]string{"A": "1", "B": "two words", "C": "quoted # not a note", "D": "x", "E": "", "F": "", "G": "a#b", "H": `"open`}
 	if err != nil || !maps.Equal(got, want) {
 		t.Errorf("got %v, %v", got, err)
 	}
-	if got, err := readDotenv(path + "x"); err != nil || len(got) != 0 {
+	if got, err := values(path + "x"); err != nil || len(got) != 0 {
 		t.Errorf("a missing file: %v, %v", got, err)
 	}
 	if err := os.WriteFile(path, []byte("A=1\nnonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readDotenv(path); err == nil || !strings.Contains(err.Error(), "line 2") {
+	if _, err := values(path); err == nil || !strings.Contains(err.Error(), "line 2") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -242,7 +252,7 @@ func TestEveryVariableIsDocumented(t *testing.T) {
 	})
 
 	example := read(t, "../../../.env.example")
-	listed, err := readDotenv("../../../.env.example")
+	listed, err := values("../../../.env.example")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,13 +42,31 @@ const (
 
 // Load reads and checks the environment, with the file .env of the working folder under it.
 func Load(p Purpose) (*Config, error) {
-	environ, err := readDotenv(".env")
+	lines, err := readDotenv(dotenv)
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(environ, env.ToMap(os.Environ()))
-	return Parse(environ, p)
+	outer := env.ToMap(os.Environ())
+	notes := append(misnamed(dotenv, lines), misspelt(outer)...)
+	environ := map[string]string{}
+	for _, l := range lines {
+		environ[l.key] = l.value
+	}
+	maps.Copy(environ, outer)
+	c, err := Parse(environ, p)
+	var mistakes Error
+	if errors.As(err, &mistakes) {
+		return nil, append(mistakes, notes...) // a name that is wrong may be why another is missing
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.Notes = append(notes, c.Notes...)
+	return c, nil
 }
+
+// dotenv is the file of the working folder that is read under the environment.
+const dotenv = ".env"
 
 // Parse returns the configuration, or a Error with all that is wrong with it. An empty variable counts as
 // unset, so that a line left blank in a file means the default.
@@ -76,6 +94,9 @@ func Parse(environ map[string]string, p Purpose) (*Config, error) {
 		return nil, slices.Compact(mistakes)
 	}
 	c.Database.URL = Secret(c.Database.connectionURL())
+	if p == Serving && c.Production() && given["STELLAR_NETWORK"] == "" {
+		c.Notes = append(c.Notes, "STELLAR_NETWORK is left out in production: consumers pay with testnet money, which is worth nothing")
+	}
 	return &c, nil
 }
 
@@ -137,25 +158,24 @@ func trimmed(list []string) []string {
 
 // readDotenv reads KEY=VALUE lines; a missing file is an empty one. Quotes around a value are taken off, a comment after
 // a value needs a space before its #.
-func readDotenv(path string) (map[string]string, error) {
-	out := map[string]string{}
+func readDotenv(path string) (out []line, err error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return out, nil
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	for n, line := range strings.Split(string(text), "\n") {
-		line = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "export "))
-		if line == "" || line[0] == '#' {
+	for n, s := range strings.Split(strings.TrimPrefix(string(text), "\ufeff"), "\n") {
+		s = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(s), "export "))
+		if s == "" || s[0] == '#' {
 			continue
 		}
-		key, value, ok := strings.Cut(line, "=")
+		key, value, ok := strings.Cut(s, "=")
 		if !ok {
 			return nil, fmt.Errorf("%s, line %d: want KEY=VALUE", path, n+1)
 		}
-		out[strings.TrimSpace(key)] = dotenvValue(strings.TrimSpace(value))
+		out = append(out, line{n + 1, strings.TrimSpace(key), dotenvValue(strings.TrimSpace(value))})
 	}
 	return out, nil
 }

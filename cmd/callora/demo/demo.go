@@ -37,6 +37,9 @@ const (
 	headerTimeout = 10 * time.Second
 )
 
+// Host is where a demo listens: nobody else's business.
+const Host = "127.0.0.1"
+
 // Options is what the command line decides.
 type Options struct {
 	Port     int
@@ -133,7 +136,7 @@ func (o Options) config(s state, database, upstream string) (*config.Config, err
 	}
 	maps.Copy(environ, env.ToMap(os.Environ()))
 	maps.Copy(environ, map[string]string{
-		"HOST": "127.0.0.1", "PORT": strconv.Itoa(o.Port), "DATABASE_URL": database, "JWT_SECRET": s.JWTSecret, "ADMIN_API_KEY": s.AdminKey,
+		"HOST": Host, "PORT": strconv.Itoa(o.Port), "DATABASE_URL": database, "JWT_SECRET": s.JWTSecret, "ADMIN_API_KEY": s.AdminKey,
 		"METRICS_API_KEY": s.MetricsKey, "UPSTREAM_HOST_ALLOWLIST": upstream, "LOG_LEVEL": cmp.Or(os.Getenv("LOG_LEVEL"), level),
 	})
 	return config.Parse(environ, config.Serving)

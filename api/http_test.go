@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -250,6 +251,8 @@ func (c counting) Take(key string, limit int, window time.Duration) ports.Decisi
 	return ports.Decision{Allowed: left >= 0, Limit: limit, Remaining: left, Reset: window - time.Millisecond, RetryAfter: time.Millisecond}
 }
 
+func (c counting) Return(key string, _ int, _ time.Duration) { c.used[key]-- }
+
 func TestAUserIsLimitedAndToldSo(t *testing.T) {
 	t.Parallel()
 	limiter := counting{map[string]int{}}
@@ -267,12 +270,45 @@ func TestAUserIsLimitedAndToldSo(t *testing.T) {
 		t.Errorf("%v", h)
 	}
 	w.as(t, w.seller, "GET", "/api/keys", "").into(200, &struct{}{})
-	w.as(t, id.ID{}, "GET", "/api/apis", "").into(200, &struct{}{}) // what everybody may see is not limited
 	for range 2 {
 		w.plain(t, "GET", "/api/keys", "Authorization", "Bearer x").refused(401, "INVALID_TOKEN")
 	}
 	w.plain(t, "GET", "/api/keys", "Authorization", "Bearer x").refused(429, "TOO_MANY_REQUESTS")
 	if len(limiter.used) != 3 || limiter.used["rest:ip:192.0.2.1"] != 3 || limiter.used["rest:user:"+w.consumer.String()] != 3 {
+		t.Error(limiter.used)
+	}
+}
+
+func TestWhatIsOpenToAllIsLimitedByAddressBeforeItCosts(t *testing.T) {
+	t.Parallel()
+	limiter := counting{map[string]int{}}
+	w := newWorld(t, func(w *world) {
+		w.cfg.PublicLimit, w.cfg.RateWindow, w.deps.Limiter = 3, time.Minute, limiter
+		w.cfg.Proxies.LastHop = true
+	})
+	from := func(address, target string) answer { return w.plain(t, "GET", target, "X-Forwarded-For", address) }
+	for i, target := range []string{"/api/apis", "/api/apis/weather", "/api/apis/nothing", "/api/apis", "/api/apis/weather", "/api/apis?limit=x"} {
+		if i == 3 {
+			w.catalog.Fail = errors.New("asked although the limit was used up")
+		}
+		a := from("2001:db8:1:2::"+strconv.Itoa(i), target) // one subscriber
+		if i < 3 && a.Code >= 429 || a.Header().Get("X-RateLimit-Limit") != "3" {
+			t.Errorf("request %d: %d %v", i, a.Code, a.Header())
+		}
+		if i >= 3 {
+			a.refused(429, "TOO_MANY_REQUESTS")
+			if a.Header().Get("Retry-After") == "" {
+				t.Errorf("%v", a.Header())
+			}
+		}
+	}
+	w.catalog.Fail = nil
+	for _, other := range []string{"2001:db8:1:3::1", "192.0.2.77"} {
+		from(other, "/api/apis").into(200, &struct{}{})
+	}
+	from("2001:db8:1:2::9", "/api/health").into(200, &struct{}{}) // who watches the node is not counted with who searches it
+	w.as(t, w.consumer, "GET", "/api/keys", "").into(200, &struct{}{})
+	if limiter.used["rest:public:apis:2001:db8:1:2::/64"] != 6 {
 		t.Error(limiter.used)
 	}
 }

@@ -6,6 +6,8 @@ import "time"
 type Limiter interface {
 	// Take counts one event of key against limit per window and says whether it may happen. A refused event costs nothing.
 	Take(key string, limit int, window time.Duration) Decision
+	// Return gives back one event that Take has admitted with the same key, limit and window: it need not have been counted.
+	Return(key string, limit int, window time.Duration)
 }
 
 // Decision is a limiter's answer.

@@ -4,6 +4,7 @@ package ratelimit
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,10 +12,16 @@ import (
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
-// sweepAfter is the least number of events between two looks for keys at rest.
-const sweepAfter = 4096
+const (
+	sweepAfter = 4096    // the least number of events between two looks for keys at rest
+	mostKeys   = 1 << 17 // some 25 MB
+)
 
 // Limiter implements ports.Limiter. A whole limit may come at once; then events are admitted at the rate of the limit.
+//
+// It remembers about mostKeys keys, whoever makes up how many: beyond that, those that are nearest to rest are forgotten, half of
+// them at a time. Each of those is forgiven no more than any that stays, so that many new keys do not free one that is at
+// its limit, and a new key never suffers for others.
 type Limiter struct {
 	now     ports.Clock
 	start   time.Time
@@ -68,6 +75,20 @@ func (l *Limiter) Take(key string, limit int, window time.Duration) ports.Decisi
 	}
 }
 
+// Return implements ports.Limiter.
+func (l *Limiter) Return(key string, limit int, window time.Duration) {
+	v, ok := l.keys.Load(key)
+	if !ok || limit <= 0 || window <= 0 {
+		return // forgotten, so it has all of its limit
+	}
+	c := v.(*cell)
+	for step := max(int64(window)/int64(limit), 1); ; {
+		if tat := c.tat.Load(); tat == swept || c.tat.CompareAndSwap(tat, max(tat-step, 0)) {
+			return
+		}
+	}
+}
+
 // tidy forgets keys at rest now and then; they are as good as new. It looks at no more keys than there were events since
 // the last time, so that it costs an event the same whatever the number of keys.
 func (l *Limiter) tidy(now int64) {
@@ -75,15 +96,24 @@ func (l *Limiter) tidy(now int64) {
 	if events < due || !l.sweepAt.CompareAndSwap(due, math.MaxInt64) {
 		return
 	}
-	left := int64(0)
+	left := l.forget(now)
+	if len(left) > mostKeys/2 {
+		slices.Sort(left)
+		left = l.forget(left[len(left)-mostKeys/2-1])
+	}
+	l.sweepAt.Store(events + max(sweepAfter, int64(len(left))))
+}
+
+// forget drops the keys that are at rest by a moment, and returns until when those that are left are not.
+func (l *Limiter) forget(by int64) (left []int64) {
 	l.keys.Range(func(key, v any) bool {
 		c := v.(*cell)
-		if tat := c.tat.Load(); tat <= now && c.tat.CompareAndSwap(tat, swept) {
+		if tat := c.tat.Load(); tat <= by && c.tat.CompareAndSwap(tat, swept) {
 			l.keys.CompareAndDelete(key, v)
 		} else {
-			left++
+			left = append(left, tat)
 		}
 		return true
 	})
-	l.sweepAt.Store(events + max(sweepAfter, left))
+	return left
 }

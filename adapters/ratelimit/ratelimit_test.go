@@ -201,3 +201,59 @@ func BenchmarkTake(b *testing.B) {
 		}
 	})
 }
+
+func TestAnEventThatIsGivenBackDoesNotCount(t *testing.T) {
+	t.Parallel()
+	var c clock
+	l := New(c.now)
+	for range 100 {
+		if !l.Take("k", 2, time.Minute).Allowed {
+			t.Fatal("what was given back has counted")
+		}
+		l.Return("k", 2, time.Minute)
+	}
+	if got := l.Take("k", 2, time.Minute); got.Remaining != 1 {
+		t.Errorf("%+v", got)
+	}
+	for range 5 { // more than was taken
+		l.Return("k", 2, time.Minute)
+	}
+	l.Return("nobody", 2, time.Minute)
+	l.Return("k", 0, time.Minute)
+	if a, b, c := l.Take("k", 2, time.Minute), l.Take("k", 2, time.Minute), l.Take("k", 2, time.Minute); !a.Allowed || !b.Allowed || c.Allowed {
+		t.Errorf("giving back earns more than the limit: %v %v %v", a, b, c)
+	}
+}
+
+// A subscriber of a large IPv6 range has four billion /64s to come from.
+func TestMadeUpKeysCostLittleMemoryAndFreeNobody(t *testing.T) {
+	t.Parallel()
+	var c clock
+	l := New(c.now)
+	const limit, window = 10, time.Hour
+	attacker, regular := "the address at its limit", "somebody with some calls left"
+	for range limit {
+		l.Take(attacker, limit, window)
+	}
+	for range limit / 2 {
+		l.Take(regular, limit, window)
+	}
+	most := 0
+	for i := range 3 * mostKeys {
+		if !l.Take(strconv.Itoa(i), limit, window).Allowed {
+			t.Fatalf("the newcomer %d pays for the others", i)
+		}
+		if i%1000 == 0 && l.Take(attacker, limit, window).Allowed {
+			t.Fatalf("after %d keys the attacker is free", i)
+		}
+		if i%100_000 == 0 {
+			most = max(most, l.remembered())
+		}
+	}
+	if most = max(most, l.remembered()); most > mostKeys {
+		t.Errorf("%d keys are remembered, want at most %d", most, mostKeys)
+	}
+	if got := l.Take(regular, limit, window); !got.Allowed || got.Remaining != limit/2-1 {
+		t.Errorf("who had some calls left: %+v", got)
+	}
+}

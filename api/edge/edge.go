@@ -26,6 +26,7 @@ type Config struct {
 	BodyTime       time.Duration // from a request\'s header to the end of its body; 0: 10 s
 	Timeout        time.Duration // of a request's work; 0: 30 s
 	RateLimit      int           // requests of one user per RateWindow; 0: no limit
+	PublicLimit    int           // requests of one address to one part of what is open to all, per RateWindow; 0: no limit
 	RateWindow     time.Duration
 	Proxies        httpkit.Proxies
 	UserHeaderFrom []netip.Prefix // from where X-User-Id is believed, outside production only; nil: from nowhere
@@ -94,7 +95,9 @@ func (e *Edge) Complete() error {
 // layers puts what an operation needs before its handler, the first to act last.
 func (e *Edge) layers(op *operation, next http.Handler) http.Handler {
 	next = e.valid(op, next)
-	if !op.access.open {
+	if op.access.open {
+		next = e.public(op, next)
+	} else {
 		next = e.proven(op.access, next)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

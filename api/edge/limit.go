@@ -21,7 +21,7 @@ func (e *Edge) proven(a access, next http.Handler) http.Handler {
 		if err != nil {
 			key = "ip:" + httpkit.LimitKey(x.client)
 		}
-		if (err != nil || a.proves == user) && !e.admit(w, key) {
+		if (err != nil || a.proves == user) && !e.admit(w, key, e.cfg.RateLimit) {
 			err = errTooMany
 		}
 		if err != nil {
@@ -33,12 +33,25 @@ func (e *Edge) proven(a access, next http.Handler) http.Handler {
 	})
 }
 
+// public limits what anybody may use by the address of its caller, before it costs anything. Each part of the API has its
+// own count: a market that is searched too much must not make a node look dead to who watches its health.
+func (e *Edge) public(op *operation, next http.Handler) http.Handler {
+	part := "public:" + groupOf(op.route.Path) + ":"
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !e.admit(w, part+httpkit.LimitKey(exchangeOf(r.Context()).client), e.cfg.PublicLimit) {
+			WriteError(w, r, errTooMany)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // admit counts a request and shows the state of its limit in the answer's header.
-func (e *Edge) admit(w http.ResponseWriter, key string) bool {
-	if e.deps.Limiter == nil || e.cfg.RateLimit == 0 {
+func (e *Edge) admit(w http.ResponseWriter, key string, limit int) bool {
+	if e.deps.Limiter == nil || limit == 0 {
 		return true
 	}
-	d := e.deps.Limiter.Take("rest:"+key, e.cfg.RateLimit, e.cfg.RateWindow)
+	d := e.deps.Limiter.Take("rest:"+key, limit, e.cfg.RateWindow)
 	showLimit(w.Header(), d)
 	return d.Allowed
 }

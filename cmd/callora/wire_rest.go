@@ -83,7 +83,7 @@ func newREST(n restNeeds) (restHandler, error) {
 	return api.New(
 		api.Config{Version: cfg.Version, Config: edge.Config{
 			Production: cfg.Production(), JWTSecret: []byte(cfg.JWTSecret), MetricsKey: string(cfg.MetricsKey),
-			BodyLimit: int64(cfg.Rest.RequestLimit), RateLimit: cfg.Rest.RateMax, RateWindow: cfg.Rest.RateWindow.D(),
+			BodyLimit: int64(cfg.Rest.RequestLimit), RateLimit: cfg.Rest.RateMax, PublicLimit: cfg.Rest.PublicMax, RateWindow: cfg.Rest.RateWindow.D(),
 			Proxies: cfg.Proxies(), UserHeaderFrom: cfg.UserHeaderFrom, CORS: corsOf(cfg),
 		}},
 		api.UseCases{Health: n.Health, Catalog: n.Catalog, Access: n.Access, Billing: n.Billing, Metering: n.Metering},

@@ -17,17 +17,18 @@ import (
 
 // Config is how the gateway behaves.
 type Config struct {
-	ProxyTimeout   time.Duration // to the upstream's response header, then between two pieces of its body
-	BodyLimit      int64         // bytes of a request body
-	RatePerMinute  int           // calls of one key on this node; 0: no limit but the key's own
-	Idempotency    time.Duration // how long the answer to an Idempotency-Key is kept; 0: a day
-	AllowedHosts   []string      // upstream hosts exempt from the ban of private addresses, see egress.Guard
-	LegacyUpstream *url.URL      // where /api/gateway calls go; nil: to the API's base URL
-	LegacyAllow    []netip.Prefix
-	LegacyGuarded  bool // whether LegacyAllow applies
-	Proxies        httpkit.Proxies
-	Profiling      bool // whether upstream metrics are kept per API
-	MaxIdlePerHost int  // connections kept to one upstream; 0: 512
+	ProxyTimeout     time.Duration // to the upstream's response header, then between two pieces of its body
+	BodyLimit        int64         // bytes of a request body
+	RatePerMinute    int           // calls of one key on this node; 0: no limit but the key's own
+	UnknownPerMinute int           // calls of one address with a key that is unknown or wrong; 0: no limit
+	Idempotency      time.Duration // how long the answer to an Idempotency-Key is kept; 0: a day
+	AllowedHosts     []string      // upstream hosts exempt from the ban of private addresses, see egress.Guard
+	LegacyUpstream   *url.URL      // where /api/gateway calls go; nil: to the API's base URL
+	LegacyAllow      []netip.Prefix
+	LegacyGuarded    bool // whether LegacyAllow applies
+	Proxies          httpkit.Proxies
+	Profiling        bool // whether upstream metrics are kept per API
+	MaxIdlePerHost   int  // connections kept to one upstream; 0: 512
 
 	// Engine makes the upstream calls; nil: an http.Transport with a guarded dialer.
 	Engine http.RoundTripper

@@ -12,7 +12,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
-	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
 )
 
@@ -165,29 +164,6 @@ func contains(list []netip.Prefix, a netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// authenticate finds the key. An unknown prefix and a wrong secret are the same to a caller, in words and in work.
-func (c *call) authenticate(plain string) error {
-	prefix, ok := apikey.PrefixOf(plain)
-	if !ok {
-		return errWrongKey
-	}
-	k, err := c.g.keys.Find(c.r.Context(), prefix)
-	switch {
-	case errors.Is(err, apikey.ErrNotFound):
-		(&apikey.Key{}).Matches(plain)
-		return errWrongKey
-	case err != nil:
-		return err
-	case !k.Matches(plain):
-		return errWrongKey
-	case k.Ended(c.start):
-		return errRevokedKey
-	}
-	c.key = k
-	c.g.used.Mark(k, c.start)
-	return nil
 }
 
 // permit holds what the key and the request themselves must fulfil.

@@ -12,20 +12,21 @@ import (
 
 // The gateway's refusals. Messages and codes are part of the API.
 var (
-	errNoKey         = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: missing API key")
-	errMalformedAuth = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: malformed Authorization header")
-	errWrongKey      = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: invalid API key")
-	errRevokedKey    = fault.New(fault.Forbidden, "FORBIDDEN", "Unauthorized: API key has been revoked")
-	errOtherAPI      = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: API key does not grant access to this API")
-	errScope         = fault.New(fault.Forbidden, "INSUFFICIENT_SCOPE", "Forbidden: the API key's scopes do not allow this call")
-	errUnknownAPI    = fault.New(fault.NotFound, "NOT_FOUND", "Not Found: unknown API")
-	errNoEndpoint    = fault.New(fault.NotFound, "NOT_FOUND", "Not Found: the API has no endpoint for this method and path")
-	errTooMany       = fault.New(fault.TooMany, "TOO_MANY_REQUESTS", "Too Many Requests")
-	errTooLarge      = fault.New(fault.TooLarge, "REQUEST_BODY_TOO_LARGE", "Request body too large")
-	errSlowUpstream  = fault.New(fault.UpstreamTimeout, "GATEWAY_TIMEOUT", "Upstream service timed out")
-	errBadUpstream   = fault.New(fault.BadUpstream, "BAD_GATEWAY", "Bad Gateway: upstream unreachable")
-	errBlocked       = fault.New(fault.BadUpstream, "UPSTREAM_TARGET_BLOCKED", "Bad Gateway: the upstream's address is not allowed")
-	errStarting      = fault.New(fault.Unavailable, "SERVICE_UNAVAILABLE", "Service Unavailable: the gateway is starting")
+	errNoKey          = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: missing API key")
+	errMalformedAuth  = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: malformed Authorization header")
+	errWrongKey       = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: invalid API key")
+	errRevokedKey     = fault.New(fault.Forbidden, "FORBIDDEN", "Unauthorized: API key has been revoked")
+	errOtherAPI       = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: API key does not grant access to this API")
+	errScope          = fault.New(fault.Forbidden, "INSUFFICIENT_SCOPE", "Forbidden: the API key's scopes do not allow this call")
+	errUnknownAPI     = fault.New(fault.NotFound, "NOT_FOUND", "Not Found: unknown API")
+	errNoEndpoint     = fault.New(fault.NotFound, "NOT_FOUND", "Not Found: the API has no endpoint for this method and path")
+	errTooMany        = fault.New(fault.TooMany, "TOO_MANY_REQUESTS", "Too Many Requests")
+	errTooManyUnknown = fault.New(fault.TooMany, "TOO_MANY_REQUESTS", "Too Many Requests: too many calls without a known key from this address")
+	errTooLarge       = fault.New(fault.TooLarge, "REQUEST_BODY_TOO_LARGE", "Request body too large")
+	errSlowUpstream   = fault.New(fault.UpstreamTimeout, "GATEWAY_TIMEOUT", "Upstream service timed out")
+	errBadUpstream    = fault.New(fault.BadUpstream, "BAD_GATEWAY", "Bad Gateway: upstream unreachable")
+	errBlocked        = fault.New(fault.BadUpstream, "UPSTREAM_TARGET_BLOCKED", "Bad Gateway: the upstream's address is not allowed")
+	errStarting       = fault.New(fault.Unavailable, "SERVICE_UNAVAILABLE", "Service Unavailable: the gateway is starting")
 
 	errLegacyNoKey   = fault.New(fault.Unauthenticated, "UNAUTHORIZED", "Unauthorized: missing x-api-key header")
 	errLegacyRevoked = fault.New(fault.Forbidden, "FORBIDDEN", "Forbidden: API key has been revoked")
@@ -49,7 +50,7 @@ var (
 var reasons = map[*fault.Error]string{
 	errNoKey: "key_missing", errLegacyNoKey: "key_missing", errMalformedAuth: "key_malformed", errWrongKey: "key_invalid",
 	errRevokedKey: "key_revoked", errLegacyRevoked: "key_revoked", errOtherAPI: "key_other_api", errScope: "scope",
-	errUnknownAPI: "api_unknown", errNoEndpoint: "endpoint_unknown", errTooMany: "rate_limit", errTooLarge: "body_too_large",
+	errUnknownAPI: "api_unknown", errNoEndpoint: "endpoint_unknown", errTooMany: "rate_limit", errTooManyUnknown: "address_rate_limit", errTooLarge: "body_too_large",
 	errSlowUpstream: "upstream_timeout", errBadUpstream: "upstream_failed", errBlocked: "upstream_blocked",
 	errStarting: "starting", keys.ErrUnavailable: "key_store", httpkit.ErrInternal: "internal", errLegacyPath: "endpoint_unknown",
 	errLegacyID: "bad_request", errAddress: "address", errAddressShape: "address", errIdempotencyKey: "bad_request",

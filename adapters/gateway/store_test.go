@@ -153,3 +153,9 @@ func (f *fakeLimiter) Take(key string, limit int, window time.Duration) ports.De
 	f.taken[key]++
 	return ports.Decision{Allowed: true, Limit: limit, Remaining: limit - f.taken[key], Reset: window}
 }
+
+func (f *fakeLimiter) Return(key string, _ int, _ time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.taken[key]--
+}

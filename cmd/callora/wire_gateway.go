@@ -41,7 +41,7 @@ type gatewayNeeds struct {
 func newGateway(n gatewayNeeds) (*gateway.Gateway, error) {
 	c := n.Config.Gateway
 	return gateway.New(gateway.Config{
-		ProxyTimeout: c.Timeout.D(), BodyLimit: int64(c.CallLimit), RatePerMinute: c.RateLimit,
+		ProxyTimeout: c.Timeout.D(), BodyLimit: int64(c.CallLimit), RatePerMinute: c.RateLimit, UnknownPerMinute: c.UnknownLimit,
 		Idempotency: time.Duration(c.RetentionSeconds) * time.Second, AllowedHosts: c.HostAllowlist,
 		LegacyUpstream: c.LegacyUpstream.URL, LegacyAllow: c.Ranges(), LegacyGuarded: c.Ranges() != nil,
 		Proxies: n.Config.Proxies(), Profiling: c.Profiling,

@@ -65,10 +65,18 @@ func New(source ports.KeyLookup, now ports.Clock, perMinute int) *Cache {
 	return &Cache{source: source, now: now, perMinute: perMinute, absent: absent}
 }
 
-// Find returns the key with a prefix. Faults: apikey.ErrNotFound, ErrUnavailable.
-func (c *Cache) Find(ctx context.Context, prefix string) (*Key, error) {
+// Known returns the key with a prefix if it is in memory, else nil.
+func (c *Cache) Known(prefix string) *Key {
 	if k, ok := c.present.Load(prefix); ok {
-		return k.(*Key), nil
+		return k.(*Key)
+	}
+	return nil
+}
+
+// Find returns the key with a prefix, from the database if need be. Faults: apikey.ErrNotFound, ErrUnavailable.
+func (c *Cache) Find(ctx context.Context, prefix string) (*Key, error) {
+	if k := c.Known(prefix); k != nil {
+		return k, nil
 	}
 	if until, ok := c.absent.Get(prefix); ok && c.now().Before(until) {
 		return nil, apikey.ErrNotFound

@@ -41,7 +41,14 @@ func openReady(ctx context.Context, c console, cfg *config.Config) (*sqlx.DB, er
 }
 
 func openDatabase(ctx context.Context, cfg *config.Config) (*sqlx.DB, error) {
-	return postgres.Open(ctx, cfg.Database.Postgres())
+	handle, err := postgres.Open(ctx, cfg.Database.Postgres())
+	if err != nil {
+		return nil, err
+	}
+	if err := postgres.RequireSession(ctx, handle); err != nil {
+		return nil, errors.Join(err, handle.Close())
+	}
+	return handle, nil
 }
 
 // pools are a node's connections to the database. Charging has its own: no report and no pass can keep a charge waiting

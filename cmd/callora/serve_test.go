@@ -125,6 +125,20 @@ func TestServeRefusesAnOldSchemaAndNamesTheCommand(t *testing.T) {
 	}
 }
 
+func TestAPoolerThatSharesSessionsIsRefusedAtTheStart(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"serve"}, {"migrate", "up"}, {"audit"}} {
+		address := (&dbtest.Pooler{Keep: 2}).Before(t, dbtest.URL(t))
+		p := launch(t, servingOn(address), args...)
+		if code := p.exit(t); code != 1 || !strings.Contains(p.stderr.text(), "use pool_mode = session") {
+			t.Errorf("%v: code %d, %s", args, code, p.stderr.text())
+		}
+	}
+	p := launch(t, servingOn((&dbtest.Pooler{Sessions: true}).Before(t, dbtest.URL(t))), "serve")
+	p.listening(t)
+	p.finish(t)
+}
+
 func TestTwoServersOnAnEmptyDatabaseMigrateOnce(t *testing.T) {
 	t.Parallel()
 	address := dbtest.Empty(t)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -18,14 +19,31 @@ func (s *Server) lockFile() string {
 	return filepath.Join(s.cluster(), "postmaster.pid")
 }
 
+// seen is a path in the server's folder as the server's user reaches it.
+func (s *Server) seen(path string) string {
+	if s.handle == nil {
+		return path
+	}
+	return byHandle + strings.TrimPrefix(path, s.dir)
+}
+
 // command is one of PostgreSQL's programs, run as the server's user.
 func (s *Server) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program(s.bin, name), args...)
-	cmd.Dir = s.dir
+	s.let(cmd)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
-	cmd.SysProcAttr = s.owner.attributes()
 	cmd.WaitDelay = 5 * time.Second
 	return cmd
+}
+
+// let makes a command one of the server's user's.
+func (s *Server) let(cmd *exec.Cmd) {
+	cmd.SysProcAttr = s.owner.attributes()
+	cmd.Dir = s.dir
+	if s.handle != nil {
+		cmd.Dir = "/"
+		cmd.ExtraFiles = []*os.File{s.handle}
+	}
 }
 
 // prepare makes the cluster, or takes an existing one over, and sets the guard.
@@ -33,7 +51,11 @@ func (s *Server) prepare(ctx context.Context) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fmt.Errorf("make a folder for PostgreSQL: %w", err)
 	}
-	_, err := os.Stat(s.cluster())
+	var err error
+	if s.handle, err = s.owner.reach(s.dir); err != nil {
+		return err
+	}
+	_, err = os.Stat(s.cluster())
 	fresh := os.IsNotExist(err)
 	if fresh {
 		err = s.choosePassword()
@@ -87,7 +109,7 @@ func (s *Server) initialise(ctx context.Context) error {
 	if err := os.RemoveAll(half); err != nil {
 		return fmt.Errorf("remove a half made cluster: %w", err)
 	}
-	args := []string{"-D", half, "-U", superuser, "-A", "scram-sha-256", "--pwfile", s.pwFile(), "-E", "UTF8", "--locale", "C"}
+	args := []string{"-D", s.seen(half), "-U", superuser, "-A", "scram-sha-256", "--pwfile", s.seen(s.pwFile()), "-E", "UTF8", "--locale", "C"}
 	if !s.cfg.Durable {
 		args = append(args, "--no-sync")
 	}
@@ -103,7 +125,7 @@ func (s *Server) initialise(ctx context.Context) error {
 // endOrphan ends the server that an earlier process left running in the folder. Without one pg_ctl fails, which is as good.
 func (s *Server) endOrphan(ctx context.Context) {
 	if _, err := os.Stat(s.lockFile()); err == nil {
-		_ = s.command(ctx, "pg_ctl", "stop", "-D", s.cluster(), "-m", "fast", "-t", "30").Run()
+		_ = s.command(ctx, "pg_ctl", "stop", "-D", s.seen(s.cluster()), "-m", "fast", "-t", "30").Run()
 	}
 }
 

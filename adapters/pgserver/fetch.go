@@ -32,14 +32,14 @@ func userCacheDir() (string, error) {
 }
 
 // fetched returns the folder of the programs of a PostgreSQL that was fetched into root, now or earlier.
-func fetched(ctx context.Context, root string, log io.Writer) (string, error) {
+func fetched(ctx context.Context, root string, told io.Writer) (string, error) {
 	home := filepath.Join(root, "postgres-"+string(fetchVersion))
 	bin := filepath.Join(home, "bin")
 	if _, ok := majorOf(bin); ok {
 		return bin, nil
 	}
-	if log != nil {
-		_, _ = fmt.Fprintf(log, "fetching PostgreSQL %s into %s, once\n", fetchVersion, root)
+	if told != nil {
+		_, _ = fmt.Fprintf(told, "No PostgreSQL on this machine: fetching PostgreSQL %s into %s, once\n", fetchVersion, root)
 	}
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return "", fmt.Errorf("make a folder to keep PostgreSQL in: %w", err)
@@ -50,7 +50,7 @@ func fetched(ctx context.Context, root string, log io.Writer) (string, error) {
 	}
 	defer os.RemoveAll(scratch)
 	unpacked := filepath.Join(scratch, "unpacked")
-	if err := fetchInto(ctx, scratch, unpacked); err != nil {
+	if err := fetchInto(ctx, scratch, unpacked, told); err != nil {
 		return "", fmt.Errorf("fetch PostgreSQL %s: %w", fetchVersion, err)
 	}
 	if err := letOthersRead(unpacked); err != nil {
@@ -65,27 +65,29 @@ func fetched(ctx context.Context, root string, log io.Writer) (string, error) {
 	return bin, nil
 }
 
-func fetchInto(ctx context.Context, scratch, unpacked string) error {
+func fetchInto(ctx context.Context, scratch, unpacked string, told io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	from, err := startRelay(ctx, told)
+	if err != nil {
+		return err
+	}
+	defer from.close()
 	port, err := freePort() // looked at by the library before all else
 	if err != nil {
 		return err
 	}
 	config := embedded.DefaultConfig().Version(fetchVersion).Port(uint32(port)).Encoding(noEncoding).Logger(io.Discard).
-		CachePath(scratch).BinariesPath(unpacked).RuntimePath(filepath.Join(scratch, "run"))
-	if mirror := os.Getenv(RepositoryEnv); mirror != "" {
-		config = config.BinaryRepositoryURL(mirror)
-	}
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
-	done := make(chan error, 1) // the library cannot be interrupted; it is left behind
+		CachePath(scratch).BinariesPath(unpacked).RuntimePath(filepath.Join(scratch, "run")).BinaryRepositoryURL("http://" + from.addr)
+	done := make(chan error, 1) // when the relay ends, so does the library's download
 	go func() { done <- embedded.NewDatabase(config).Start() }()
 	select {
 	case err = <-done:
 	case <-ctx.Done():
-		return ctx.Err()
+		return from.explain(ctx.Err())
 	}
 	if _, ok := majorOf(filepath.Join(unpacked, "bin")); !ok {
-		return err
+		return from.explain(err)
 	}
 	return nil
 }

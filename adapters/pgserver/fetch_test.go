@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // repository plays a Maven repository with an archive of fake programs; it counts the downloads.
@@ -91,6 +93,32 @@ func TestAFetchedPostgresIsKept(t *testing.T) {
 	info, err := os.Stat(filepath.Join(root, left[0].Name(), "bin", "initdb"))
 	if err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("others cannot run it: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestFetchingTellsHowFarItIs(t *testing.T) {
+	var told bytes.Buffer
+	p := &progress{ReadCloser: io.NopCloser(bytes.NewReader(make([]byte, 5*megabyte))), whole: 5 * megabyte, told: &told}
+	if _, err := io.Copy(io.Discard, p); err != nil {
+		t.Fatal(err)
+	}
+	if first, rest, _ := strings.Cut(told.String(), "\n"); first != "  0.0 of 5.0 MB" || rest != "  5.0 of 5.0 MB\n" {
+		t.Errorf("it told %q", told.String())
+	}
+	told.Reset()
+	p = &progress{ReadCloser: io.NopCloser(bytes.NewReader(make([]byte, 2*megabyte))), whole: -1, told: &told, last: time.Now()}
+	if _, err := io.Copy(io.Discard, p); err != nil || told.String() != "  2.0 MB\n" {
+		t.Errorf("of a body without a length it told %q, %v", told.String(), err)
+	}
+	useRepository(t, "nonsense")
+	if _, err := fetched(t.Context(), t.TempDir(), nil); err == nil || !strings.Contains(err.Error(), "is not the URL of a Maven repository") {
+		t.Errorf("got %v", err)
+	}
+	missing := httptest.NewServer(http.NotFoundHandler())
+	defer missing.Close()
+	useRepository(t, missing.URL)
+	if _, err := fetched(t.Context(), t.TempDir(), nil); err == nil || !strings.Contains(err.Error(), missing.URL) || !strings.Contains(err.Error(), "404 Not Found") {
+		t.Errorf("got %v", err)
 	}
 }
 

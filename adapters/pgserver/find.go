@@ -86,7 +86,7 @@ func program(dir, name string) string {
 }
 
 // binaries returns the folder of PostgreSQL's programs, fetching them into the cache when the machine has none.
-func binaries(ctx context.Context, log io.Writer, cache func() (string, error)) (string, error) {
+func binaries(ctx context.Context, told io.Writer, cache func() (string, error)) (string, error) {
 	dir, looked := find()
 	if dir != "" {
 		return filepath.Abs(dir)
@@ -96,7 +96,7 @@ func binaries(ctx context.Context, log io.Writer, cache func() (string, error)) 
 	}
 	root, err := cache()
 	if err == nil {
-		dir, err = fetched(ctx, root, log)
+		dir, err = fetched(ctx, root, told)
 	}
 	if err != nil {
 		return "", fmt.Errorf("no PostgreSQL %d or newer in %s, and none could be fetched: %w\n"+

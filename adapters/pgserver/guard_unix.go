@@ -39,10 +39,10 @@ func (s *Server) setGuard() (*guard, error) {
 		return nil, fmt.Errorf("guard PostgreSQL: %w", err)
 	}
 	defer r.Close()
-	cmd := exec.Command("/bin/sh", "-c", guardScript, "callora-postgres-guard", program(s.bin, "pg_ctl"), s.cluster(), temp, note, owner)
+	cmd := exec.Command("/bin/sh", "-c", guardScript, "callora-postgres-guard", program(s.bin, "pg_ctl"), s.seen(s.cluster()), temp, s.seen(note), owner)
+	s.let(cmd)
 	cmd.Dir = "/"
 	cmd.Stdin = r
-	cmd.SysProcAttr = s.owner.attributes()
 	if err := cmd.Start(); err != nil {
 		_ = w.Close()
 		return nil, fmt.Errorf("guard PostgreSQL: %w", err)

@@ -27,7 +27,7 @@ type process struct {
 
 // run starts the server and returns when it is ready, or what it said at its end.
 func (s *Server) run(ctx context.Context) error {
-	args := []string{"-D", s.cluster(), "-p", strconv.Itoa(s.port)}
+	args := []string{"-D", s.seen(s.cluster()), "-p", strconv.Itoa(s.port)}
 	for k, v := range s.settings() {
 		args = append(args, "-c", k+"="+v)
 	}

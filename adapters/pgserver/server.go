@@ -22,6 +22,7 @@ type Config struct {
 	Durable  bool              // false: no fsync, for tests; a crash of the machine then loses the data
 	Log      io.Writer         // the server's log; nil: none, but errors quote it
 	Settings map[string]string // further postgresql.conf settings
+	Told     io.Writer         // hears of what takes a while, fetching PostgreSQL; nil: nobody
 }
 
 // Server is a running private PostgreSQL. Its methods are for one goroutine at a time, but URL, which is for all.
@@ -30,6 +31,7 @@ type Server struct {
 	bin      string // folder of PostgreSQL's programs
 	dir      string // of everything the server has
 	owner    *owner
+	handle   *os.File // the folder, open for the server's user; nil: it goes by the path
 	guard    *guard
 	port     int
 	password string
@@ -48,7 +50,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) { return startOn(ct
 
 // startOn is Start on ports of choose's choice.
 func startOn(ctx context.Context, cfg Config, choose func() (int, error)) (_ *Server, err error) {
-	bin, err := binaries(ctx, cfg.Log, cacheDir)
+	bin, err := binaries(ctx, cfg.Told, cacheDir)
 	if err != nil {
 		return nil, err
 	}
@@ -117,6 +119,7 @@ func (s *Server) Restart(ctx context.Context) error {
 // leave gives up what Start took besides the server's process.
 func (s *Server) leave() error {
 	s.guard.end()
+	_ = s.handle.Close() // it was only read; nil says so, and nothing more
 	if !s.isTemp() {
 		return nil
 	}

@@ -8,24 +8,44 @@ import (
 	"testing"
 )
 
-func TestTheServersUserCanReachItsFolderAndNoMore(t *testing.T) {
+// Whoever runs the server, no folder above its own changes; and root's server runs although they are closed to its user.
+func TestTheFoldersOnTheWayStayAsTheyAre(t *testing.T) {
 	t.Parallel()
 	closed := filepath.Join(t.TempDir(), "closed")
-	dir := filepath.Join(closed, "dir")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	between := filepath.Join(closed, "between")
+	if err := os.MkdirAll(between, 0o750); err != nil {
 		t.Fatal(err)
 	}
-	me := &owner{os.Getuid(), os.Getgid()}
-	if err := me.give(dir); err != nil {
+	if err := os.Chmod(closed, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]os.FileMode{closed: 0o701, dir: 0o700} {
+	dir := filepath.Join(between, "dir")
+	for range 2 { // made, and taken over
+		s, err := Start(t.Context(), Config{DataDir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Kill(); err != nil {
+			t.Error(err)
+		}
+		if err := s.Restart(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	}
+	for path, want := range map[string]os.FileMode{closed: 0o700, between: 0o750, dir: 0o700} {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s has %v, want %v, %v", path, info.Mode(), want, err)
 		}
 	}
+	me := &owner{os.Getuid(), os.Getgid()}
 	if me.give(filepath.Join(dir, "none")) == nil {
 		t.Error("a folder that is not there was given")
+	}
+	if _, err := me.reach(filepath.Join(dir, "none")); err == nil {
+		t.Error("a folder that is not there was reached")
 	}
 }
 

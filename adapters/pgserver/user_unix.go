@@ -42,7 +42,7 @@ func (o *owner) attributes() *syscall.SysProcAttr {
 	return attr
 }
 
-// give makes the folder the server's. Root's folders on the way to it get the right to be passed through, no more.
+// give makes the folder the server's.
 func (o *owner) give(dir string) error {
 	if o == nil {
 		return nil
@@ -56,18 +56,36 @@ func (o *owner) give(dir string) error {
 	if err != nil {
 		return fmt.Errorf("give %s to the server's user: %w", dir, err)
 	}
+	return nil
+}
+
+// byHandle is how a process reaches the folder that it inherits as its first extra file (proc(5)).
+const byHandle = "/proc/self/fd/3"
+
+// reach finds a way to the folder for the server's user that needs no change to the folders above it, which are not ours:
+// where the system has it, an open handle, else the path, when that is open to all.
+func (o *owner) reach(dir string) (*os.File, error) {
+	if o == nil {
+		return nil, nil
+	}
+	handle, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the folder of PostgreSQL: %w", err)
+	}
+	if _, err := os.Stat("/proc/self/fd"); err == nil {
+		return handle, nil
+	}
+	_ = handle.Close() // it was only read
 	for parent := filepath.Dir(dir); ; parent = filepath.Dir(parent) {
 		info, err := os.Stat(parent)
 		if err != nil {
-			return fmt.Errorf("look at %s: %w", parent, err)
+			return nil, fmt.Errorf("look at %s: %w", parent, err)
 		}
-		if mode := info.Mode().Perm(); mode&0o001 == 0 {
-			if err := os.Chmod(parent, mode|0o001); err != nil {
-				return fmt.Errorf("let the server's user pass through %s: %w", parent, err)
-			}
+		if info.Mode().Perm()&0o001 == 0 {
+			return nil, fmt.Errorf("PostgreSQL does not run as root, and the user it runs as may not pass through %s: choose a folder that is open to all", parent)
 		}
 		if parent == filepath.Dir(parent) {
-			return nil
+			return nil, nil
 		}
 	}
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -122,7 +125,7 @@ func TestSecretsInRefusedRequestsStayOutOfTheLog(t *testing.T) {
 
 func TestThePrintedLinesWorkWhenPasted(t *testing.T) {
 	t.Parallel()
-	p := launch(t, nil, "demo", "--port", "0")
+	p := launch(t, map[string]string{"UPSTREAM_HOST_ALLOWLIST": "10.1.2.3"}, "demo", "--port", "0") // which takes nothing away
 	p.stdout.await(t, "Ctrl-C stops everything.")
 	var lines []string
 	for line := range strings.Lines(p.stdout.text()) {
@@ -130,12 +133,18 @@ func TestThePrintedLinesWorkWhenPasted(t *testing.T) {
 			lines = append(lines, line)
 		}
 	}
-	wants := [][]string{{`"weather"`, `"price_per_call_usdc"`}, {"200 OK", "Quito", "0.0100000"}, {`"99.9900000"`, `"totalCalls":1`}}
+	own := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "mine: "+r.URL.Path) }))
+	t.Cleanup(own.Close)
+	wants := [][]string{{`"weather"`, `"price_per_call_usdc"`}, {"200 OK", "Quito", "0.0100000"}, {`"99.9900000"`, `"totalCalls":1`},
+		{`"slug":"mine"`, `"status":"active"`}, {`"key":"ck_live_`}}
+	var out []byte
 	if len(lines) != len(wants) {
 		t.Fatalf("%d lines to paste", len(lines))
 	}
 	for i, line := range lines {
-		out, err := exec.Command("sh", "-c", line).CombinedOutput()
+		var err error
+		line = strings.ReplaceAll(line, demo.OwnAPI, strings.Replace(own.URL, "127.0.0.1", "localhost", 1)) // as its text says
+		out, err = exec.Command("sh", "-c", line).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", line, err, out)
 		}
@@ -144,6 +153,12 @@ func TestThePrintedLinesWorkWhenPasted(t *testing.T) {
 				t.Errorf("%s\nhas no %s in\n%s", line, want, out)
 			}
 		}
+	}
+	key := decode[struct{ Key string }](t, string(out)).Key
+	screen := p.stdout.text()
+	origin := strings.Fields(screen[strings.Index(screen, "REST API and gateway")+len("REST API and gateway"):])[0]
+	if res, body := get(t, origin+"/v1/call/mine/any/path", "X-Api-Key", key); res.StatusCode != 200 || body != "mine: /any/path" || res.Header.Get("X-Callora-Charge") != "0.0010000" {
+		t.Errorf("the user's own API behind the gateway: %s, charge %s, %s", res.Status, res.Header.Get("X-Callora-Charge"), body)
 	}
 	reference := p.stdout.text()
 	reference = strings.Fields(reference[strings.Index(reference, "API reference")+len("API reference"):])[0]
@@ -161,7 +176,11 @@ func TestThePrintedLinesWorkWhenPasted(t *testing.T) {
 
 func TestAKilledDemoLeavesNothingThatHindersTheNext(t *testing.T) {
 	t.Parallel()
-	data := filepath.Join(t.TempDir(), "kept", "data")
+	above := t.TempDir()
+	if err := os.Chmod(above, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(above, "kept", "data")
 	first := launch(t, nil, "demo", "--json", "--port", "0", "--data", data)
 	one := first.report(t)
 	paidCall(t, one)
@@ -189,6 +208,9 @@ func TestAKilledDemoLeavesNothingThatHindersTheNext(t *testing.T) {
 		t.Errorf("the balance is %s after a clean restart", got)
 	}
 	third.finish(t)
+	if info, err := os.Stat(above); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder above is now open: %v, %v", info.Mode(), err)
+	}
 	if info, err := os.Stat(filepath.Join(data, "demo.json")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file with the keys: %v, %v", info.Mode(), err)
 	}

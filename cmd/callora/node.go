@@ -40,8 +40,6 @@ type parts struct {
 
 // startNode returns when the node serves.
 func startNode(ctx context.Context, cfg *config.Config, log *zap.Logger) (*node, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
 	if err := portIsFree(ctx, cfg.ListenHost(), cfg.Port); err != nil {
 		return nil, err
 	}
@@ -57,6 +55,8 @@ func startNode(ctx context.Context, cfg *config.Config, log *zap.Logger) (*node,
 	if err := app.Err(); err != nil {
 		return nil, errors.Join(dig.RootCause(err), p.close(ctx))
 	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout) // migrations before it take the time they need
+	defer cancel()
 	if err := startStages(ctx, n.stages, n.stopWithin, log); err != nil {
 		return nil, err
 	}

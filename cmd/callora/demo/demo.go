@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
@@ -72,7 +73,7 @@ func Run(ctx context.Context, o Options, start Start) (err error) {
 	if err != nil {
 		return err
 	}
-	pg, err := pgserver.Start(ctx, pgserver.Config{DataDir: filepath.Join(dir.path, "postgres"), Durable: true})
+	pg, err := pgserver.Start(ctx, pgserver.Config{DataDir: filepath.Join(dir.path, "postgres"), Durable: true, Told: o.Err})
 	if err != nil {
 		return err
 	}
@@ -124,6 +125,9 @@ func Run(ctx context.Context, o Options, start Start) (err error) {
 	return err
 }
 
+// ownMachine lets the user's own APIs stand behind the gateway. Only this machine can reach a demo.
+const ownMachine = "localhost,127.0.0.0/8,::1"
+
 // config is the environment's, with what the demo brings itself on top.
 func (o Options) config(s state, database, upstream string) (*config.Config, error) {
 	level := "warn"
@@ -137,7 +141,8 @@ func (o Options) config(s state, database, upstream string) (*config.Config, err
 	maps.Copy(environ, env.ToMap(os.Environ()))
 	maps.Copy(environ, map[string]string{
 		"HOST": Host, "PORT": strconv.Itoa(o.Port), "DATABASE_URL": database, "JWT_SECRET": s.JWTSecret, "ADMIN_API_KEY": s.AdminKey,
-		"METRICS_API_KEY": s.MetricsKey, "UPSTREAM_HOST_ALLOWLIST": upstream, "LOG_LEVEL": cmp.Or(os.Getenv("LOG_LEVEL"), level),
+		"METRICS_API_KEY": s.MetricsKey, "UPSTREAM_HOST_ALLOWLIST": strings.Join([]string{os.Getenv("UPSTREAM_HOST_ALLOWLIST"), upstream, ownMachine}, ","),
+		"LOG_LEVEL": cmp.Or(os.Getenv("LOG_LEVEL"), level),
 	})
 	return config.Parse(environ, config.Serving)
 }

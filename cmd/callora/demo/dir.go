@@ -32,6 +32,9 @@ func openFolder(path string) (*folder, error) {
 			return nil, err
 		}
 		d.path = dir
+		if err := os.Chmod(dir, 0o711); err != nil { // ours, see below
+			return nil, errors.Join(err, os.Remove(dir))
+		}
 	}
 	abs, err := filepath.Abs(d.path)
 	if err != nil {

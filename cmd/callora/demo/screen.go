@@ -29,13 +29,31 @@ type Report struct {
 
 func (r Report) printJSON(w io.Writer) error { return json.NewEncoder(w).Encode(r) }
 
-// Curls are the three lines to paste: the market, a paid call, what is left and what it was spent on.
+// Curls are the lines to paste: the market, a paid call, what is left and what it was spent on.
 func (r Report) Curls() [3]string {
 	return [3]string{
 		fmt.Sprintf("curl -s '%s/api/apis'", r.API),
 		fmt.Sprintf("curl -si '%s/v1/call/%s%s?city=Quito' -H 'X-Api-Key: %s'", r.Gateway, r.APISlug, r.PaidPath, r.APIKey),
 		fmt.Sprintf(`curl -s -w '\n' '%s/api/vault/balance' '%s/api/usage' -H 'Authorization: Bearer %s'`, r.API, r.API, r.ConsumerToken),
 	}
+}
+
+// The user's own API, as the printed lines publish it.
+const (
+	OwnAPI  = "http://localhost:8080"
+	OwnSlug = "mine"
+)
+
+// Publish is the line that puts OwnAPI on the market, on every path and method.
+func (r Report) Publish() string {
+	return fmt.Sprintf(`curl -s '%s/api/apis' -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' -d '{"name": "Mine", "slug": "%s", `+
+		`"base_url": "%s", "category": "tools", "endpoints": [{"method": "*", "path": "*", "price_per_call_usdc": "0.001"}]}'`,
+		r.API, r.DeveloperToken, OwnSlug, OwnAPI)
+}
+
+// TakeKey is the line that takes a key for the published API.
+func (r Report) TakeKey() string {
+	return fmt.Sprintf("curl -s -X POST '%s/api/apis/%s/keys' -H 'Authorization: Bearer %s'", r.API, OwnSlug, r.ConsumerToken)
 }
 
 func (r Report) print(w io.Writer) error {
@@ -47,8 +65,10 @@ func (r Report) print(w io.Writer) error {
     API reference          %s
     Upstreams              %s  (weather, datasets, echo: they are part of the demo)
     PostgreSQL             private, in %s
+    The consumer's token   %s
+    The developer's token  %s
 
-  Three lines to paste into another terminal:
+  Lines to paste into another terminal:
 
   1. What is on the market
      %s
@@ -59,8 +79,17 @@ func (r Report) print(w io.Writer) error {
   3. What is left, and what it was spent on
      %s
 
+  Your own API behind the gateway: have it run at %s, or change that, and paste
+
+  4. Publish it, as the developer
+     %s
+
+  5. Take a key for it, as the consumer; calls with that key in X-Api-Key go to %s/v1/call/%s/ and your API's paths
+     %s
+
   Ctrl-C stops everything.
 
-`, r.API, r.API+referencePath, r.Upstream, r.Data, lines[0], strings.TrimRight(r.PriceUSDC, "0"), lines[1], lines[2])
+`, r.API, r.API+referencePath, r.Upstream, r.Data, r.ConsumerToken, r.DeveloperToken,
+		lines[0], strings.TrimRight(r.PriceUSDC, "0"), lines[1], lines[2], OwnAPI, r.Publish(), r.Gateway, OwnSlug, r.TakeKey())
 	return err
 }

@@ -71,7 +71,7 @@ type LeasePart struct {
 type UsageJournal interface {
 	// Append stores a batch of one or more records in one statement: each record that is new, and whose lease is still
 	// open in the record's epoch, becomes a usage event and adds to its lease's used amount; the others change nothing. A
-	// stored event answers the claim of its IdempotencyKey. Append returns an outcome per record, in order; the same
+	// record with an Idempotency-Key is stored only while its claim runs, and answers it. Append returns an outcome per record, in order; the same
 	// batch again is safe and says the same. Two concurrent calls with records of one vault are safe, but wait for each
 	// other. Errors that wrap ErrRejected are final; any other may have happened before or after the commit, or the
 	// commit may still be under way.
@@ -96,6 +96,7 @@ const (
 	Recorded  RecordOutcome = iota // the event is on disk and its lease has paid
 	Duplicate                      // the event was already paid by another lease
 	Fenced                         // the lease is closed, or in a later epoch; nothing was recorded
+	ClaimLost                      // another call has the Idempotency-Key, or nobody; nothing was recorded
 )
 
 // LeaseExpiry is the pass that frees what dead nodes held.
@@ -110,43 +111,3 @@ type RevenueIndex interface {
 	// fewer than limit means that none are left. Safe to repeat and to run on several nodes at once.
 	IndexRevenue(ctx context.Context, limit int) (int, error)
 }
-
-// Idempotency remembers calls that carry an Idempotency-Key, per consumer.
-type Idempotency interface {
-	// Claim takes the key for a call, or tells what became of the call that took it. One statement.
-	Claim(ctx context.Context, c IdempotencyClaim) (IdempotencyState, error)
-	// Forget gives the key up: the call was not charged, a retry may run it anew. claim is the Event that the caller's own
-	// IdempotencyClaim had; a key that another call has taken over meanwhile stays.
-	Forget(ctx context.Context, consumer id.ID, key string, claim id.ID) error
-}
-
-// IdempotencyClaim asks for an Idempotency-Key.
-type IdempotencyClaim struct {
-	Consumer    id.ID
-	Key         string
-	Fingerprint []byte        // of API, method, path and query
-	Event       id.ID         // the id the call's usage event would have
-	Hold        time.Duration // after this long a claim without an answer may be taken over
-	Retention   time.Duration // how long an answer is kept
-}
-
-// IdempotencyState is the state of an Idempotency-Key after a claim.
-type IdempotencyState struct {
-	Outcome IdempotencyOutcome
-	// Event is the id the call must use for its usage event: the first claimant's, so that one key can never be charged
-	// twice.
-	Event  id.ID
-	Answer *usage.IdempotentAnswer // set with IdempotencyAnswered
-}
-
-// IdempotencyOutcome is what a claim found.
-type IdempotencyOutcome int
-
-// The outcomes of a claim.
-const (
-	IdempotencyClaimed  IdempotencyOutcome = iota // the call runs
-	IdempotencyRunning                            // another call with the key is under way
-	IdempotencyAnswered                           // the call was charged; Answer is what it got
-	IdempotencyConflict                           // the key was used for another request
-	IdempotencySpent                              // charged, the answer was too large to keep, and the free retries are used up
-)

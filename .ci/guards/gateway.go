@@ -13,7 +13,7 @@ var ofGateway = []guard{
 	},
 	{
 		"a broken stream is not charged", "adapters/gateway/stream.go",
-		"	s.finished = true\n\ts.call.cause = err\n", "	_ = s.finish(true)\n\ts.call.cause = err\n",
+		"	s.finished = true\n\ts.forget()\n\ts.call.cause = err\n", "	_ = s.finish(true)\n\ts.call.cause = err\n",
 		gateway, "TestAStreamThatBreaksIsCutAndNotCharged",
 	},
 	{
@@ -25,6 +25,46 @@ var ofGateway = []guard{
 		"a caller who leaves in the middle has been served", "adapters/gateway/stream.go",
 		"	if !s.finished {\n\t\t_ = s.finish(false)\n\t}\n\treturn s.ReadCloser.Close()", "	return s.ReadCloser.Close()",
 		gateway, "TestACallerWhoDoesNotReadIsCut|TestACallerWhoLeaves",
+	},
+	{
+		"a call lives no longer than its claim", "adapters/gateway/claims.go",
+		"	c.lost.Store(true)\n\tc.cancel()", "	c.lost.Store(true)",
+		gateway, "TestAClaimThatCannotBeExtended|TestAStreamWithoutTheStore",
+	},
+	{
+		"a call that is cut is not charged", "adapters/gateway/stream.go",
+		"	s.finished = true\n\ts.forget()\n\ts.call.cause = err\n", "	if lost {\n\t\ts.call.payment.claim.lost.Store(false)\n\t}\n\t_ = s.finish(true)\n",
+		gateway, "TestAStreamWithoutTheStore",
+	},
+	{
+		"the claim of a live call is extended", "adapters/gateway/claims.go",
+		"s.next = time.AfterFunc(s.interval(), s.extend)", "s.next = time.AfterFunc(time.Hour, s.extend)",
+		gateway, "TestAStreamLongerThanItsLease",
+	},
+	{
+		"the charge knows its claim", "adapters/gateway/payment.go",
+		"e.IdempotencyKey, e.IdempotencyClaim = p.claim.Key, p.claim.Claim", "_ = p.claim",
+		gateway, "TestACallThatLosesItsKeyBeforeItsCharge",
+	},
+	{
+		"a repeat that was served is used up", "adapters/gateway/payment.go",
+		"p.served = true\n", "p.served = false\n",
+		gateway, "TestARepeatWhoseAnswerCannotBeStored",
+	},
+	{
+		"no tunnel under an Idempotency-Key", "adapters/gateway/idempotency.go",
+		"case len(c.r.Header[\"Upgrade\"]) > 0:", "case false:",
+		gateway, "TestAnIdempotencyKeyWithUpgrade",
+	},
+	{
+		"answers to keep are bounded in memory", "adapters/gateway/claims.go",
+		"if s.memory.Add(int64(-bytes)) < 0 {", "if s.memory.Add(int64(-bytes)) < -1<<40 {",
+		gateway, "TestAnswersAreKeptWithinTheMemory",
+	},
+	{
+		"a call that is not charged frees its key", "adapters/gateway/call.go",
+		"		c.giveUp(claim)\n", "		c.g.claims.end(claim)\n",
+		gateway, "TestEveryCallThatIsNotChargedFreesItsKey",
 	},
 	{
 		"bytes after an answer are not the next call's answer", "adapters/gateway/upstream/fresh_unix.go",

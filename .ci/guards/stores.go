@@ -88,19 +88,84 @@ var ofStores = []guard{
 	},
 	{
 		"an Idempotency-Key taken over keeps its event", "adapters/postgres/idempotency.go",
-		"event_id = CASE WHEN i.expires_at <= clock_timestamp() THEN excluded.event_id ELSE i.event_id END",
-		"event_id = excluded.event_id",
-		stores, contract,
+		"event_id = CASE i.state WHEN 'running' THEN i.event_id ELSE excluded.event_id END", "event_id = excluded.event_id",
+		stores, contract + "/a_dead_call",
+	},
+	{
+		"a live call's Idempotency-Key is not taken over", "adapters/postgres/idempotency.go",
+		"WHEN 'running' THEN i.locked_until <= clock_timestamp() AND", "WHEN 'running' THEN",
+		stores, contract + "/a_key_is_claimed",
+	},
+	{
+		"a running Idempotency-Key has no retention", "adapters/postgres/idempotency.go",
+		"WHEN 'running' THEN i.locked_until <= clock_timestamp() AND", "WHEN 'running' THEN least(i.expires_at, i.locked_until) <= clock_timestamp() AND",
+		stores, contract + "/a_key_past",
+	},
+	{
+		"an Idempotency-Key is not new beside a repeat", "adapters/postgres/idempotency.go",
+		"ELSE greatest(i.expires_at, i.repeat_until) <= clock_timestamp() END", "ELSE i.expires_at <= clock_timestamp() END",
+		stores, contract + "/a_key_past",
+	},
+	{
+		"a call is extended, not its heir's claim", "adapters/postgres/idempotency.go",
+		"ON i.user_id = h.user_id AND i.key = h.key AND i.claim = h.claim\n", "ON i.user_id = h.user_id AND i.key = h.key\n",
+		stores, contract + "/a_call_that_has_lost",
 	},
 	{
 		"a claim that was taken over cannot be given up by its first holder", "adapters/postgres/idempotency.go",
-		"AND claim = $3 AND state = 'running'", "AND $3::uuid IS NOT NULL AND state = 'running'",
-		stores, contract,
+		"AND claim = $3 AND state = 'running'\n)", "AND $3::uuid IS NOT NULL AND state = 'running'\n)",
+		stores, contract + "/a_call_that_has_lost",
 	},
 	{
-		"free retries end", "adapters/postgres/idempotency.go",
-		"AND free_retries < $4", "AND $4::int > 0",
-		stores, contract,
+		"a call that has lost its claim keeps no answer", "adapters/postgres/idempotency.go",
+		"AND claim = $3 AND (state = 'running' OR repeat_until IS NOT NULL)", "AND $3::uuid IS NOT NULL AND (state = 'running' OR repeat_until IS NOT NULL)",
+		stores, contract + "/a_call_that_has_lost",
+	},
+	{
+		"a call that has lost its claim is not charged", "adapters/postgres/journal.go",
+		"AND (id NOT IN (SELECT unnest($17::uuid[])) OR id IN (SELECT event_id FROM claimed))", "AND (SELECT count(*) FROM claimed) >= 0",
+		stores, contract + "/a_call_that_has_lost|TestAChargeThatMeetsATakeover",
+	},
+	{
+		"a charge waits for the takeover of its key", "adapters/postgres/journal.go",
+		"ORDER BY i.user_id, i.key FOR UPDATE OF i\n)`", "ORDER BY i.user_id, i.key\n)`",
+		stores, "TestAChargeThatMeetsATakeoverIsNotRecorded",
+	},
+	{
+		"a charge answers its Idempotency-Key", "adapters/postgres/journal.go",
+		"FROM claimed c JOIN written w ON w.id = c.event_id", "FROM claimed c JOIN written w ON w.id <> c.event_id",
+		stores, contract + "/the_answer_is_told",
+	},
+	{
+		"nobody is told an answer that is not charged", "adapters/postgres/idempotency.go",
+		"	case row.State == \"running\":\n", "	case row.State == \"running\" && row.Status == 0:\n",
+		stores, contract + "/the_answer_is_told",
+	},
+	{
+		"there is one free repeat", "adapters/postgres/idempotency.go",
+		"state = 'answered' AND body IS NULL AND repeat_until IS NULL\n", "state = 'answered' AND body IS NULL\n",
+		stores, contract + "/many_repeats",
+	},
+	{
+		"a repeat ends when it is served", "adapters/postgres/idempotency.go",
+		"repeat_until = CASE WHEN state = 'answered' THEN clock_timestamp() END", "repeat_until = repeat_until",
+		stores, contract + "/an_answer_that_is_not_kept",
+	},
+	{
+		"a free repeat comes in time", "adapters/postgres/idempotency.go",
+		"COALESCE(repeat_until IS NULL AND answered_at > clock_timestamp() - make_interval(secs => $3), false)",
+		"COALESCE(repeat_until IS NULL AND $3::float8 > 0, false)",
+		stores, contract + "/a_repeat_comes_too_late",
+	},
+	{
+		"a running call's Idempotency-Key is not swept", "adapters/postgres/idempotency.go",
+		"WHEN 'running' THEN locked_until <= clock_timestamp() - make_interval(secs => $2)", "WHEN 'running' THEN $2::float8 > 0",
+		stores, "TestNoKeyIsSwept",
+	},
+	{
+		"a repeated call's Idempotency-Key is not swept", "adapters/postgres/idempotency.go",
+		"ELSE COALESCE(repeat_until <= clock_timestamp(), true) END", "ELSE true END",
+		stores, "TestNoKeyIsSwept",
 	},
 	{
 		"two nodes do not book the same calls", "adapters/postgres/revenue.go",

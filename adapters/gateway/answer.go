@@ -102,7 +102,15 @@ func (c *call) answerSmall(res *http.Response) error {
 
 // answerWhole charges for an answer whose body is known. body is nil when there is none.
 func (c *call) answerWhole(res *http.Response, body []byte) error {
-	if err := c.charge(res.StatusCode, c.keep(res, body, true)); err != nil {
+	var answer *usage.IdempotentAnswer
+	if c.payment.claim != nil {
+		room := c.g.claims.take(len(body))
+		if room {
+			defer c.g.claims.give(len(body))
+		}
+		answer = c.answerToKeep(res, body, room)
+	}
+	if err := c.charge(res.StatusCode, answer); err != nil {
 		return err
 	}
 	res.Header[headerCharge] = c.payment.amount(c.endpoint.Charge)
@@ -110,16 +118,26 @@ func (c *call) answerWhole(res *http.Response, body []byte) error {
 	return nil
 }
 
-// keep is the answer to be kept for the call's Idempotency-Key, nil without one.
-func (c *call) keep(res *http.Response, body []byte, whole bool) *usage.IdempotentAnswer {
-	if c.payment.claim == nil || c.payment.free {
-		return nil
-	}
-	a := &usage.IdempotentAnswer{Key: c.payment.claim.key, BodyHash: c.bodySum(), Status: res.StatusCode, Header: res.Header.Clone()}
-	if whole && len(res.Trailer) == 0 { // trailers have no place in what is kept
-		a.Kept, a.Body = true, append([]byte{}, body...)
+// keepMost is the size up to which an answer, header and body, is kept for an Idempotency-Key.
+const keepMost = 256 << 10
+
+// answerToKeep is what is stored of an answer under an Idempotency-Key: all of it when it is whole and not too large, else
+// what a repeat must agree with.
+func (c *call) answerToKeep(res *http.Response, body []byte, whole bool) *usage.IdempotentAnswer {
+	a := &usage.IdempotentAnswer{BodyHash: c.bodySum(), Status: res.StatusCode}
+	if whole && len(res.Trailer) == 0 && len(body)+sizeOf(res.Header) <= keepMost { // trailers have no place in what is kept
+		a.Kept, a.Header, a.Body = true, res.Header, body
 	}
 	return a
+}
+
+func sizeOf(h http.Header) (bytes int) {
+	for name, values := range h {
+		for _, value := range values {
+			bytes += len(name) + len(value) + len(": \r\n")
+		}
+	}
+	return bytes
 }
 
 // pooled is a body in a pooled buffer.

@@ -32,8 +32,8 @@ func (c *call) wrapBody() {
 	// an upstream may answer while it still reads; without this the server would first swallow the rest of the body
 	_ = http.NewResponseController(c.w).EnableFullDuplex() // HTTP/2 has it anyway
 	b := &requestBody{ReadCloser: http.MaxBytesReader(c.w, c.r.Body, c.g.cfg.BodyLimit), call: c}
-	if c.payment.claim != nil {
-		b.hash, b.want = sha256.New(), c.payment.claim.sum
+	if c.payment.claim != nil || c.wantSum != nil {
+		b.hash, b.want = sha256.New(), c.wantSum
 	}
 	c.body = b
 	c.r.Body = b

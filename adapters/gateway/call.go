@@ -34,6 +34,7 @@ type call struct {
 	legacy    bool
 	payment   payment
 	body      *requestBody
+	wantSum   []byte // what the request's body must hash to; nil: anything
 	watch     watchdog
 
 	status     int
@@ -60,25 +61,38 @@ func (c *call) name(event id.ID) {
 	c.w.Header()[headerID] = []string{c.requestID}
 }
 
-// charge records the call. On an error it is not charged, and no complete answer may be given.
+// charge records the call, after its answer is stored when it is to be kept. On an error it is not charged, and no complete
+// answer may be given.
 func (c *call) charge(status int, answer *usage.IdempotentAnswer) error {
-	e := usage.Event{
-		ID: c.payment.event, UserID: c.key.UserID, APIID: c.route.ID, EndpointID: c.endpoint.ID, KeyID: c.key.ID, Status: status,
-		Latency: c.upstream, OccurredAt: c.payment.event.Time(), Idempotent: answer,
+	var err error
+	if c.payment.claim != nil {
+		err = c.keepAnswer(answer)
 	}
-	err := c.payment.charge(c.r.Context(), e)
+	if err == nil {
+		err = c.payment.charge(c.r.Context(), usage.Event{
+			ID: c.payment.event, UserID: c.key.UserID, APIID: c.route.ID, EndpointID: c.endpoint.ID, KeyID: c.key.ID, Status: status,
+			Latency: c.upstream, OccurredAt: c.payment.event.Time(),
+		})
+	}
 	if err != nil {
 		c.cause = err
+		return err
 	}
-	return err
+	if c.payment.claim != nil {
+		c.g.claims.end(c.payment.claim)
+	}
+	return nil
 }
 
 // release gives the money back, and the Idempotency-Key too.
 func (c *call) release() {
 	if claim := c.payment.release(); claim != nil {
-		claim.forget(c)
+		c.giveUp(claim)
 	}
 }
+
+// claimLost reports whether the call has been cut because another may take its Idempotency-Key over.
+func (c *call) claimLost() bool { return c.payment.claim != nil && c.payment.claim.lost.Load() }
 
 // clientGone reports whether the caller has left.
 func (c *call) clientGone() bool { return c.r.Context().Err() != nil }

@@ -28,8 +28,10 @@ type ledger struct {
 	events []usage.Event // as they were stored
 	before func()        // called before a batch is stored
 	refuse func() bool   // whether the store refuses a record for good; nil: none
-	fail   string        // the operation that fails, see portstest.Bank
+	fail   []string      // the operations that fail, see portstest.Bank
+	lose   string        // the operation whose answer is lost
 	trips  map[string]int
+	claim  ports.IdempotencyClaim // asked for last
 }
 
 func newLedger(t testing.TB) *ledger {
@@ -86,7 +88,7 @@ func (l *ledger) fails(op string, done bool) error {
 	if !done {
 		l.trips[op]++
 	}
-	if op == l.fail {
+	if slices.Contains(l.fail, op) || done && op == l.lose {
 		return errAway
 	}
 	return nil
@@ -97,6 +99,12 @@ func (l *ledger) asked(op string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.trips[op]
+}
+
+// Claim implements ports.Idempotency.
+func (l *ledger) Claim(ctx context.Context, c ports.IdempotencyClaim) (ports.IdempotencyState, error) {
+	l.set(func(l *ledger) { l.claim = c })
+	return l.Bank.Claim(ctx, c)
 }
 
 // Append implements ports.UsageJournal.

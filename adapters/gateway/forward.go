@@ -63,7 +63,11 @@ func (c *call) serve() {
 		c.refuse(err)
 		return
 	}
-	c.watch.start(c.r.Context(), c.g.cfg.ProxyTimeout)
+	running := c.r.Context()
+	if c.payment.claim != nil {
+		running = c.payment.claim.ctx
+	}
+	c.watch.start(running, c.g.cfg.ProxyTimeout)
 	c.wrapBody()
 	c.upstreamAt = c.g.deps.Now()
 	proxy := c.g.proxy
@@ -120,6 +124,8 @@ func failed(_ http.ResponseWriter, r *http.Request, err error) {
 		c.refuse(errIdempotencyConflict)
 	case errors.Is(err, usage.ErrNotRecorded):
 		c.refuse(err)
+	case c.claimLost():
+		c.refuse(usage.ErrNotRecorded.Because(errClaimLost))
 	case isTooLarge(err), c.body != nil && isTooLarge(c.body.failure()):
 		c.refuse(errTooLarge)
 	case c.clientGone(), c.body != nil && c.body.failure() != nil:

@@ -25,6 +25,7 @@ type Gateway struct {
 	own     *httputil.ReverseProxy // to the operator's legacy upstream
 	ownAt   *routes.Target         // nil: legacy calls go to the API's own upstream
 	metrics *meters
+	claims  claims
 	tunnels tunnels
 }
 
@@ -35,6 +36,12 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	}
 	if cfg.Idempotency <= 0 {
 		cfg.Idempotency = defaultRetention
+	}
+	if cfg.ClaimLease <= 0 {
+		cfg.ClaimLease = defaultClaimLease
+	}
+	if cfg.KeepMemory <= 0 {
+		cfg.KeepMemory = defaultKeepMemory
 	}
 	own := cfg.Engine
 	if cfg.Engine == nil {
@@ -47,6 +54,8 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		own = newEngine(nil, cfg.MaxIdlePerHost)
 	}
 	g := &Gateway{cfg: cfg, deps: deps, keys: keys.New(deps.Keys, deps.Now, cfg.RatePerMinute)}
+	g.claims.store, g.claims.log, g.claims.lease, g.claims.retention = deps.Idempotency, deps.Log, cfg.ClaimLease, cfg.Idempotency
+	g.claims.memory.Store(cfg.KeepMemory)
 	g.table = routes.New(deps.Routes, func(err error) { deps.Log.Error("routes", zap.Error(err)) })
 	if cfg.LegacyUpstream != nil {
 		var err error

@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/usage"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
@@ -22,44 +21,42 @@ const (
 	idempotencyKeyMost    = 255
 	idempotencyFirstPause = 10 * time.Millisecond
 	idempotencyLastPause  = 200 * time.Millisecond
-	forgetTime            = 5 * time.Second
 )
-
-// idempotentCall is a call under an Idempotency-Key.
-type idempotentCall struct {
-	key   string
-	claim id.ID  // this call's own; forget gives up no other
-	sum   []byte // what the body must hash to; nil: anything
-}
 
 // claimIdempotency takes the call's Idempotency-Key, and waits for another call that has it. It reports whether the call is done
 // with: replayed or refused.
 func (c *call) claimIdempotency() (done bool) {
 	key := c.r.Header.Get(headerIdempotency)
-	if !printable(key) || len(c.r.Header.Values(headerIdempotency)) > 1 {
+	switch {
+	case !printable(key) || len(c.r.Header.Values(headerIdempotency)) > 1:
 		c.refuse(errIdempotencyKey)
 		return true
+	case len(c.r.Header["Upgrade"]) > 0:
+		c.refuse(errIdempotencyUpgrade)
+		return true
 	}
-	claim := ports.IdempotencyClaim{
+	ask := ports.IdempotencyClaim{
 		Consumer: c.key.UserID, Key: key, Fingerprint: c.fingerprint(), Event: c.payment.event,
-		Hold: 2*c.g.cfg.ProxyTimeout + time.Minute, Retention: c.g.cfg.Idempotency,
+		Lease: c.g.claims.lease, Retention: c.g.claims.retention,
 	}
 	deadline := c.start.Add(c.g.cfg.ProxyTimeout)
 	for pause := idempotencyFirstPause; ; pause = min(2*pause, idempotencyLastPause) {
-		state, err := c.g.deps.Idempotency.Claim(c.r.Context(), claim)
+		since := time.Now()
+		state, err := c.askForClaim(ask)
 		if err != nil {
-			if c.clientGone() {
-				c.leave()
-			}
+			c.payment.claim = c.g.claims.add(c.r.Context(), ask.Claimed(), since) // perhaps it was granted
 			c.refuse(usage.ErrNotRecorded.Because(err))
 			return true
 		}
 		switch state.Outcome {
-		case ports.IdempotencyClaimed:
-			c.run(key, claim.Event, state.Event)
-			return false
+		case ports.IdempotencyClaimed, ports.IdempotencyRepeat:
+			c.name(state.Event)
+			c.payment.claim = c.g.claims.add(c.r.Context(), ask.Claimed(), since)
+			return state.Answer != nil && c.repeat(state.Answer)
 		case ports.IdempotencyAnswered:
-			return c.replay(key, state)
+			c.name(state.Event)
+			c.replay(state.Answer)
+			return true
 		case ports.IdempotencyConflict:
 			c.refuse(errIdempotencyConflict)
 			return true
@@ -79,23 +76,29 @@ func (c *call) claimIdempotency() (done bool) {
 	}
 }
 
-// run makes the call the one that is charged for the key, under the event of the first that claimed it.
-func (c *call) run(key string, claim, event id.ID) {
-	c.payment.claim = &idempotentCall{key: key, claim: claim}
-	c.name(event)
+// askForClaim does not end with the caller: half a statement would leave a claim that nobody knows of.
+func (c *call) askForClaim(ask ports.IdempotencyClaim) (ports.IdempotencyState, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), storeTime)
+	defer cancel()
+	return c.g.deps.Idempotency.Claim(ctx, ask)
 }
 
-// replay gives the kept answer again. One that was too large to keep is fetched again, without a charge.
-func (c *call) replay(key string, state ports.IdempotencyState) (done bool) {
-	a := state.Answer
-	c.run(key, c.payment.event, state.Event)
+// repeat makes the call the one free repeat of a call that was charged and whose answer is not kept.
+func (c *call) repeat(a *usage.IdempotentAnswer) (done bool) {
 	c.payment.free = true
-	if err := c.expectBody(a.BodyHash, a.Kept); err != nil {
+	if err := c.expectBody(a.BodyHash, false); err != nil {
 		c.refuse(err)
 		return true
 	}
-	if !a.Kept {
-		return false
+	return false
+}
+
+// replay gives the kept answer again.
+func (c *call) replay(a *usage.IdempotentAnswer) {
+	c.payment.free = true
+	if err := c.expectBody(a.BodyHash, true); err != nil {
+		c.refuse(err)
+		return
 	}
 	h := c.w.Header()
 	for name, values := range a.Header {
@@ -113,13 +116,12 @@ func (c *call) replay(key string, state ports.IdempotencyState) (done bool) {
 	if c.r.Method != http.MethodHead {
 		_, _ = c.out.Write(a.Body) // a caller who has left needs no answer
 	}
-	return true
 }
 
 // expectBody holds a retry to the body of the first call, as far as that is known. With all, the body is read here; without,
 // it is compared while it passes to the upstream, which does not get the end of another one.
 func (c *call) expectBody(sum []byte, all bool) error {
-	c.payment.claim.sum = sum
+	c.wantSum = sum
 	if sum == nil {
 		return nil
 	}
@@ -145,12 +147,32 @@ func (c *call) expectBody(sum []byte, all bool) error {
 	return nil
 }
 
-// forget gives the key up after a call that was not charged.
-func (o *idempotentCall) forget(c *call) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), forgetTime)
+// keepAnswer stores the answer to a call under an Idempotency-Key, before it is charged. An answer that cannot be stored is
+// not kept, which is no reason not to charge for it: the caller has it, or may fetch it again. A claim that is no longer the
+// call's is.
+func (c *call) keepAnswer(a *usage.IdempotentAnswer) error {
+	claim := c.payment.claim
+	if claim.lost.Load() {
+		return usage.ErrNotRecorded.Because(errClaimLost)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), storeTime)
 	defer cancel()
-	if err := c.g.deps.Idempotency.Forget(ctx, c.key.UserID, o.key, o.claim); err != nil {
-		c.g.deps.Log.Warn("an Idempotency-Key stays claimed until its time is over",
+	switch kept, err := c.g.deps.Idempotency.Keep(ctx, claim.ClaimedKey, *a); {
+	case err != nil:
+		c.g.deps.Log.Warn("the answer to an Idempotency-Key is not kept", zap.String("requestId", c.requestID), zap.Error(err))
+	case !kept:
+		return usage.ErrNotRecorded.Because(errClaimLost)
+	}
+	return nil
+}
+
+// giveUp frees the key after a call that was not served.
+func (c *call) giveUp(claim *claim) {
+	c.g.claims.end(claim)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), storeTime)
+	defer cancel()
+	if err := c.g.deps.Idempotency.Release(ctx, claim.ClaimedKey); err != nil {
+		c.g.deps.Log.Warn("an Idempotency-Key stays claimed until its lease is over",
 			zap.String("requestId", c.requestID), zap.Error(err))
 	}
 }

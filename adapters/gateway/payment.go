@@ -12,12 +12,13 @@ import (
 // payment is what one call holds, and how it ends: money that is reserved, then charged or released, and an Idempotency-Key
 // that is claimed, then kept or given up. It ends once; whatever comes after that changes nothing.
 type payment struct {
-	event id.ID           // of the charge: the call's own id, or that of the first call with the same Idempotency-Key
-	hold  ports.Hold      // nil: nothing is reserved
-	claim *idempotentCall // nil: no Idempotency-Key is held
+	event id.ID      // of the charge: the call's own id, or that of the first call with the same Idempotency-Key
+	hold  ports.Hold // nil: nothing is reserved
+	claim *claim     // nil: no Idempotency-Key is held
 
 	charged bool
 	free    bool // charged before, under the same Idempotency-Key
+	served  bool // free, and served again
 }
 
 // reserve sets the price aside. Faults: see ports.Charger.
@@ -36,7 +37,11 @@ func (p *payment) reserve(ctx context.Context, charger ports.Charger, consumer i
 // charge records the event. On an error (usage.ErrNotRecorded) the call is not charged, and no complete answer may be given.
 func (p *payment) charge(ctx context.Context, e usage.Event) error {
 	if p.free {
+		p.served = true
 		return nil // it is the same call once more
+	}
+	if p.claim != nil {
+		e.IdempotencyKey, e.IdempotencyClaim = p.claim.Key, p.claim.Claim
 	}
 	if err := p.hold.Charge(ctx, e); err != nil {
 		return usage.ErrNotRecorded.Because(err)
@@ -46,11 +51,11 @@ func (p *payment) charge(ctx context.Context, e usage.Event) error {
 }
 
 // release gives back what has not been charged. It returns the claim that is to be given up, nil when there is none.
-func (p *payment) release() *idempotentCall {
+func (p *payment) release() *claim {
 	if p.hold != nil {
 		p.hold.Release()
 	}
-	if p.charged || p.free {
+	if p.charged || p.served {
 		return nil
 	}
 	claim := p.claim

@@ -43,8 +43,16 @@ var (
 	errIdempotencyRunning  = fault.New(fault.Conflict, "IDEMPOTENCY_IN_PROGRESS", "Request already in progress")
 	errIdempotencyConflict = fault.New(fault.Conflict, "IDEMPOTENCY_CONFLICT", "Idempotency key conflict: payload mismatch")
 	errIdempotencySpent    = fault.New(fault.Conflict, "IDEMPOTENCY_SPENT",
-		"The answer to this Idempotency-Key was too large to keep, and its free retries are used up")
+		"The call under this Idempotency-Key is charged and its answer was not kept; its one free repeat is used up or too late")
+	errIdempotencyUpgrade = inField(fault.New(fault.Invalid, "IDEMPOTENCY_UPGRADE", "Bad Request: Idempotency-Key cannot be used with Upgrade"),
+		"header.Idempotency-Key", "must be left out of a request with an Upgrade header")
 )
+
+// inField makes a fault name the field that is wrong.
+func inField(f *fault.Error, field, message string) *fault.Error {
+	f.Details = []fault.Detail{{Field: field, Message: message, Code: "INVALID_VALUE"}}
+	return f
+}
 
 // reasons name refusals for metrics and logs, by code where the code says enough.
 var reasons = map[*fault.Error]string{
@@ -55,6 +63,7 @@ var reasons = map[*fault.Error]string{
 	errStarting: "starting", keys.ErrUnavailable: "key_store", httpkit.ErrInternal: "internal", errLegacyPath: "endpoint_unknown",
 	errLegacyID: "bad_request", errAddress: "address", errAddressShape: "address", errIdempotencyKey: "bad_request",
 	errIdempotencyRunning: "idempotency", errIdempotencyConflict: "idempotency", errIdempotencySpent: "idempotency",
+	errIdempotencyUpgrade: "bad_request",
 }
 
 // reasonOf is a bounded name for why a call was refused.

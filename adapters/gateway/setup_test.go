@@ -73,7 +73,7 @@ func open(t *testing.T, serve http.HandlerFunc, options ...option) *fixture {
 		ProxyTimeout: 5 * time.Second, BodyLimit: 1 << 20, Idempotency: time.Hour, AllowedHosts: []string{"127.0.0.1"},
 	}
 	deps := Deps{
-		Charger: h.ledger.charger, Keys: h.store, Routes: h.store, Changes: h.store, Idempotency: h.ledger.Bank, NewID: newID, Now: time.Now, Log: zap.New(core),
+		Charger: h.ledger.charger, Keys: h.store, Routes: h.store, Changes: h.store, Idempotency: h.ledger, NewID: newID, Now: time.Now, Log: zap.New(core),
 		Limiter: newFakeLimiter(),
 	}
 	for _, o := range options {

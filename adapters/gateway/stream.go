@@ -4,17 +4,16 @@ import (
 	"errors"
 	"io"
 	"net/http"
-)
 
-// keepMost is the size up to which an answer is kept for an Idempotency-Key.
-const keepMost = 256 << 10
+	"github.com/CalloraOrg/callora-backend/domain/usage"
+)
 
 // answerStream passes an answer on while it comes. Its end is held back until the call is charged: the last bytes of a
 // known length, or the end of an unknown one. Until then the caller has no complete answer.
 func (c *call) answerStream(res *http.Response) {
 	res.Header[headerCharge] = c.payment.amount(c.endpoint.Charge)
 	s := &stream{ReadCloser: res.Body, call: c, res: res, left: res.ContentLength}
-	s.keeping = c.payment.claim != nil && !c.payment.free
+	s.keeping = c.payment.claim != nil && s.left <= keepMost
 	res.Body = s
 	if s.left < 0 && !c.r.ProtoAtLeast(1, 1) {
 		res.Body = &lastByte{ReadCloser: s}
@@ -57,13 +56,19 @@ func (s *stream) Read(p []byte) (int, error) {
 
 // broken ends a stream that the upstream did not finish: no charge, unless it is the caller who left.
 func (s *stream) broken(err error) {
-	if s.call.clientGone() && !s.call.watch.expired() {
+	lost := s.call.claimLost()
+	if s.call.clientGone() && !s.call.watch.expired() && !lost {
 		_ = s.finish(false)
 		return
 	}
 	s.finished = true
+	s.forget()
 	s.call.cause = err
-	s.call.g.metrics.upstreamFailed(s.call, "broken")
+	if lost {
+		s.call.cause, s.call.refusal = errClaimLost, "metering"
+	} else {
+		s.call.g.metrics.upstreamFailed(s.call, "broken")
+	}
 	s.call.release()
 }
 
@@ -78,11 +83,15 @@ func (s *stream) Close() error {
 func (s *stream) finish(whole bool) error {
 	s.finished = true
 	if !whole {
-		s.keeping = false
-		s.kept = nil
+		s.forget()
 		s.call.status = statusClientGone
 	}
-	err := s.call.charge(s.res.StatusCode, s.call.keep(s.res, s.kept, s.keeping))
+	var answer *usage.IdempotentAnswer
+	if s.call.payment.claim != nil {
+		answer = s.call.answerToKeep(s.res, s.kept, s.keeping)
+	}
+	err := s.call.charge(s.res.StatusCode, answer)
+	s.forget()
 	if err != nil {
 		s.call.refusal = "metering"
 		s.call.release()
@@ -90,15 +99,27 @@ func (s *stream) finish(whole bool) error {
 	return err
 }
 
+// keep collects an answer that is to be kept, as long as it is small enough and the node has memory for it.
 func (s *stream) keep(p []byte) {
 	if !s.keeping {
 		return
 	}
-	if len(s.kept)+len(p) > keepMost {
-		s.keeping, s.kept = false, nil
-		return
+	need := len(s.kept) + len(p)
+	if need > cap(s.kept) {
+		size := min(max(need, 2*cap(s.kept), copySize), keepMost)
+		if need > size || !s.call.g.claims.take(size-cap(s.kept)) {
+			s.forget()
+			return
+		}
+		s.kept = append(make([]byte, 0, size), s.kept...)
 	}
 	s.kept = append(s.kept, p...)
+}
+
+// forget gives back the memory of what was collected.
+func (s *stream) forget() {
+	s.call.g.claims.give(cap(s.kept))
+	s.keeping, s.kept = false, nil
 }
 
 // lastByte holds the last byte of what has come back until more comes or the end is there. For a caller who speaks HTTP/1.0

@@ -80,6 +80,12 @@ func chargingWorld(t testing.TB, db *sqlx.DB) portstest.ChargingWorld {
 			t.Helper()
 			exec(t, `UPDATE leases SET expires_at = clock_timestamp() - INTERVAL '1 second' WHERE state = 'open'`)
 		},
+		AgeKeys: func(t testing.TB, by time.Duration) {
+			t.Helper()
+			exec(t, `UPDATE idempotency SET locked_until = locked_until - a.by, expires_at = expires_at - a.by,
+				answered_at = answered_at - a.by, repeat_until = repeat_until - a.by
+				FROM make_interval(secs => $1) AS a (by)`, by.Seconds())
+		},
 	}
 }
 
@@ -139,30 +145,7 @@ func TestTheAuditFindsEveryDrift(t *testing.T) {
 	}
 }
 
-func TestKeysPastTheirRetentionAreSwept(t *testing.T) {
-	t.Parallel()
-	db := dbtest.New(t)
-	w := chargingWorld(t, db)
-	c := w.Fund(t, money.FromStroops(1))
-	for i, retention := range []time.Duration{0, 0, time.Hour} {
-		claim := idempotencyClaimOf(c, string(rune('a'+i)), retention)
-		if _, err := w.Idempotency.Claim(t.Context(), claim); err != nil {
-			t.Fatal(err)
-		}
-	}
-	once := postgres.NewIdempotency(db)
-	for _, want := range []int{1, 1, 0} {
-		if n, err := once.Sweep(t.Context(), 1); n != want || err != nil {
-			t.Errorf("swept %d, %v; want %d", n, err, want)
-		}
-	}
-}
-
 func grantOf(consumer, node id.ID, want int64) ports.LeaseGrant {
 	a := money.FromStroops(want)
 	return ports.LeaseGrant{ID: newID(), Node: node, Consumer: consumer, Network: vault.Testnet, TTL: time.Minute, AtLeast: a, Need: a, Want: a}
-}
-
-func idempotencyClaimOf(consumer id.ID, key string, retention time.Duration) ports.IdempotencyClaim {
-	return ports.IdempotencyClaim{Consumer: consumer, Key: key, Fingerprint: []byte("f"), Event: newID(), Hold: time.Minute, Retention: retention}
 }

@@ -4,50 +4,71 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
 
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/usage"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
-// freeRetries is how often an answer that was too large to keep is fetched again without a charge.
-const freeRetries = 3
-
 // Idempotency implements ports.Idempotency.
-type Idempotency struct{ db *sqlx.DB }
+type Idempotency struct {
+	db      *sqlx.DB
+	keeping chan struct{} // as many answers are stored at once
+}
+
+// mostKeeping is how many connections at most store answers, which are large, at once: the others are for what is small.
+const mostKeeping = 4
 
 // NewIdempotency returns the Idempotency-Keys stored in db.
-func NewIdempotency(db *sqlx.DB) *Idempotency { return &Idempotency{db} }
+func NewIdempotency(db *sqlx.DB) *Idempotency {
+	most := mostKeeping
+	if open := db.Stats().MaxOpenConnections; open > 0 {
+		most = max(min(most, open/2), 1)
+	}
+	return &Idempotency{db: db, keeping: make(chan struct{}, most)}
+}
 
-// The insert claims a key that is new, or past its retention. An abandoned claim is taken over with its event id.
+// The insert claims a key that is new, or past its retention. A dead call's key is taken over with its event id, however old
+// it is. What the row says once its lock is held decides, and a charge under way holds that lock.
 const claimIdempotency = `
 INSERT INTO idempotency AS i (user_id, key, fingerprint, event_id, claim, locked_until, expires_at)
 VALUES ($1, $2, $3, $4, $4, clock_timestamp() + make_interval(secs => $5), clock_timestamp() + make_interval(secs => $6))
 ON CONFLICT (user_id, key) DO UPDATE
 SET fingerprint = excluded.fingerprint,
-    event_id = CASE WHEN i.expires_at <= clock_timestamp() THEN excluded.event_id ELSE i.event_id END,
-    claim = excluded.claim,
-    state = 'running', locked_until = excluded.locked_until, expires_at = excluded.expires_at,
-    body_hash = NULL, status_code = NULL, header = NULL, body = NULL, free_retries = 0, created_at = clock_timestamp()
-WHERE i.expires_at <= clock_timestamp()
-   OR (i.state = 'running' AND i.locked_until <= clock_timestamp() AND i.fingerprint = excluded.fingerprint)
+    event_id = CASE i.state WHEN 'running' THEN i.event_id ELSE excluded.event_id END,
+    claim = excluded.claim, state = 'running', locked_until = excluded.locked_until, expires_at = excluded.expires_at,
+    body_hash = NULL, status_code = NULL, header_lines = NULL, body = NULL, answered_at = NULL, repeat_until = NULL,
+    created_at = clock_timestamp()
+WHERE CASE i.state
+      WHEN 'running' THEN i.locked_until <= clock_timestamp() AND i.fingerprint = excluded.fingerprint
+      ELSE greatest(i.expires_at, i.repeat_until) <= clock_timestamp() END
 RETURNING event_id`
 
+// A repeat is offered for ports.FreeRepeat; repeating tells that one is under way.
 const readIdempotency = `
-SELECT fingerprint, event_id, state, body_hash, COALESCE(status_code, 0), COALESCE(header, '{}'), body
+SELECT fingerprint, event_id, state, body_hash, COALESCE(status_code, 0) AS status_code, header_lines,
+       CASE state WHEN 'answered' THEN body END AS body,
+       COALESCE(repeat_until IS NULL AND answered_at > clock_timestamp() - make_interval(secs => $3), false) AS repeatable,
+       COALESCE(repeat_until > clock_timestamp(), false) AS repeating
 FROM idempotency WHERE user_id = $1 AND key = $2`
+
+const repeatIdempotency = `
+UPDATE idempotency SET claim = $4, repeat_until = clock_timestamp() + make_interval(secs => $5)
+WHERE user_id = $1 AND key = $2 AND event_id = $3 AND state = 'answered' AND body IS NULL AND repeat_until IS NULL
+  AND answered_at > clock_timestamp() - make_interval(secs => $6)`
 
 // Claim implements ports.Idempotency.
 func (s *Idempotency) Claim(ctx context.Context, c ports.IdempotencyClaim) (ports.IdempotencyState, error) {
-	const tries = 3 // a key that is forgotten between the two statements is claimed anew
+	const tries = 3 // a key that is given up between the statements is claimed anew
 	for range tries {
 		var event id.ID
-		err := s.db.QueryRowContext(ctx, claimIdempotency, c.Consumer, c.Key, c.Fingerprint, c.Event, c.Hold.Seconds(), c.Retention.Seconds()).
+		err := s.db.QueryRowContext(ctx, claimIdempotency, c.Consumer, c.Key, c.Fingerprint, c.Event, c.Lease.Seconds(), c.Retention.Seconds()).
 			Scan(&event)
 		if err == nil {
 			return ports.IdempotencyState{Outcome: ports.IdempotencyClaimed, Event: event}, nil
@@ -63,67 +84,157 @@ func (s *Idempotency) Claim(ctx context.Context, c ports.IdempotencyClaim) (port
 	return ports.IdempotencyState{Outcome: ports.IdempotencyRunning}, nil
 }
 
+// read tells what became of the call that has the key.
 func (s *Idempotency) read(ctx context.Context, c ports.IdempotencyClaim) (ports.IdempotencyState, error) {
-	var (
-		fingerprint, header []byte
-		state               string
-		out                 ports.IdempotencyState
-		answer              = usage.IdempotentAnswer{Key: c.Key}
-	)
-	err := s.db.QueryRowContext(ctx, readIdempotency, c.Consumer, c.Key).
-		Scan(&fingerprint, &out.Event, &state, &answer.BodyHash, &answer.Status, &header, &answer.Body)
-	if err != nil {
-		return out, fmt.Errorf("read an Idempotency-Key: %w", err)
+	var row struct {
+		Fingerprint []byte `db:"fingerprint"`
+		Event       id.ID  `db:"event_id"`
+		State       string `db:"state"`
+		BodyHash    []byte `db:"body_hash"`
+		Status      int    `db:"status_code"`
+		Header      []byte `db:"header_lines"`
+		Body        []byte `db:"body"`
+		Repeatable  bool   `db:"repeatable"`
+		Repeating   bool   `db:"repeating"`
 	}
+	if err := s.db.GetContext(ctx, &row, readIdempotency, c.Consumer, c.Key, ports.FreeRepeat.Seconds()); err != nil {
+		return ports.IdempotencyState{}, fmt.Errorf("read an Idempotency-Key: %w", err)
+	}
+	out := ports.IdempotencyState{Event: row.Event}
 	switch {
-	case !bytes.Equal(fingerprint, c.Fingerprint):
+	case !bytes.Equal(row.Fingerprint, c.Fingerprint):
 		out.Outcome = ports.IdempotencyConflict
-		return out, nil
-	case state == "running":
+	case row.State == "running":
 		out.Outcome = ports.IdempotencyRunning
-		return out, nil
-	}
-	if err := json.Unmarshal(header, &answer.Header); err != nil {
-		return out, fmt.Errorf("read a kept answer: %w", err)
-	}
-	answer.Kept = answer.Body != nil
-	out.Outcome, out.Answer = ports.IdempotencyAnswered, &answer
-	if answer.Kept {
-		return out, nil
-	}
-	return s.retryFree(ctx, c, out)
-}
-
-// retryFree counts a retry whose answer has to come from the upstream again.
-func (s *Idempotency) retryFree(ctx context.Context, c ports.IdempotencyClaim, out ports.IdempotencyState) (ports.IdempotencyState, error) {
-	const count = `UPDATE idempotency SET free_retries = free_retries + 1
-		WHERE user_id = $1 AND key = $2 AND event_id = $3 AND free_retries < $4`
-	res, err := s.db.ExecContext(ctx, count, c.Consumer, c.Key, out.Event, freeRetries)
-	if err != nil {
-		return out, fmt.Errorf("count a free retry: %w", err)
-	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		out.Outcome, out.Answer = ports.IdempotencySpent, nil
-		return out, err
+	case row.Body != nil:
+		out.Outcome = ports.IdempotencyAnswered
+		out.Answer = &usage.IdempotentAnswer{BodyHash: row.BodyHash, Status: row.Status, Header: headerOf(row.Header), Body: row.Body, Kept: true}
+	case row.Repeating:
+		out.Outcome = ports.IdempotencyRunning
+	case row.Repeatable:
+		out.Outcome = ports.IdempotencyRepeat
+		out.Answer = &usage.IdempotentAnswer{BodyHash: row.BodyHash, Status: row.Status}
+		return s.repeat(ctx, c, out)
+	default:
+		out.Outcome = ports.IdempotencySpent
 	}
 	return out, nil
 }
 
-// Forget implements ports.Idempotency. A key whose event was charged all the same stays.
-func (s *Idempotency) Forget(ctx context.Context, consumer id.ID, key string, claim id.ID) error {
-	const forget = `DELETE FROM idempotency i WHERE user_id = $1 AND key = $2 AND claim = $3 AND state = 'running'
-		AND NOT EXISTS (SELECT FROM usage_events u WHERE u.id = i.event_id)`
-	if _, err := s.db.ExecContext(ctx, forget, consumer, key, claim); err != nil {
-		return fmt.Errorf("forget an Idempotency-Key: %w", err)
+// repeat takes the free repeat, unless another call is faster.
+func (s *Idempotency) repeat(ctx context.Context, c ports.IdempotencyClaim, out ports.IdempotencyState) (ports.IdempotencyState, error) {
+	res, err := s.db.ExecContext(ctx, repeatIdempotency, c.Consumer, c.Key, out.Event, c.Event, c.Lease.Seconds(), ports.FreeRepeat.Seconds())
+	if err != nil {
+		return ports.IdempotencyState{}, fmt.Errorf("claim a free repeat: %w", err)
+	}
+	switch n, err := res.RowsAffected(); {
+	case err != nil:
+		return ports.IdempotencyState{}, err
+	case n == 0:
+		out.Outcome, out.Answer = ports.IdempotencyRunning, nil // the next look tells what it is
+	}
+	return out, nil
+}
+
+// The commit need not wait for the disk: the charge's commit comes after it in the same log, and does. A repeat ends here.
+const keepIdempotency = `
+UPDATE idempotency
+SET body_hash = $4, status_code = $5, header_lines = $6, body = $7,
+    repeat_until = CASE WHEN state = 'answered' THEN clock_timestamp() END
+FROM (SELECT set_config('synchronous_commit', 'off', true)) AS this_transaction
+WHERE user_id = $1 AND key = $2 AND claim = $3 AND (state = 'running' OR repeat_until IS NOT NULL)`
+
+// Keep implements ports.Idempotency. It waits until few enough answers are being stored.
+func (s *Idempotency) Keep(ctx context.Context, k ports.ClaimedKey, a usage.IdempotentAnswer) (bool, error) {
+	select {
+	case s.keeping <- struct{}{}:
+	case <-ctx.Done():
+		return false, fmt.Errorf("keep an answer: too many are being stored: %w", ctx.Err())
+	}
+	defer func() { <-s.keeping }()
+	var header, body []byte
+	if a.Kept {
+		header, body = linesOf(a.Header), a.Body
+		if body == nil {
+			body = []byte{} // an empty answer is kept; NULL means that it is not
+		}
+	}
+	res, err := s.db.ExecContext(ctx, keepIdempotency, k.Consumer, k.Key, k.Claim, a.BodyHash, a.Status, header, body)
+	if err != nil {
+		return false, fmt.Errorf("keep an answer: %w", err)
+	}
+	n, err := res.RowsAffected()
+	return n == 1, err
+}
+
+// Rows are locked in one order, as the journal does it: two statements that each want many keys cannot wait in a circle.
+const extendIdempotency = `
+WITH held AS MATERIALIZED (
+    SELECT i.user_id, i.key, i.claim
+    FROM unnest($1::uuid[], $2::text[], $3::uuid[]) AS h (user_id, key, claim)
+    JOIN idempotency i ON i.user_id = h.user_id AND i.key = h.key AND i.claim = h.claim
+    ORDER BY i.user_id, i.key FOR UPDATE OF i
+)
+UPDATE idempotency i
+SET locked_until = clock_timestamp() + make_interval(secs => $4),
+    repeat_until = CASE WHEN i.repeat_until > clock_timestamp() THEN clock_timestamp() + make_interval(secs => $4) ELSE i.repeat_until END,
+    expires_at = clock_timestamp() + make_interval(secs => $5)
+FROM held h WHERE i.user_id = h.user_id AND i.key = h.key AND i.claim = h.claim
+RETURNING i.user_id, i.key, i.claim`
+
+// Extend implements ports.Idempotency.
+func (s *Idempotency) Extend(ctx context.Context, keys []ports.ClaimedKey, lease, retention time.Duration) ([]ports.ClaimedKey, error) {
+	consumers, names, claims := newIDArray(len(keys)), make(pq.StringArray, len(keys)), newIDArray(len(keys))
+	for i, k := range keys {
+		consumers.addID(k.Consumer)
+		names[i] = k.Key
+		claims.addID(k.Claim)
+	}
+	rows, err := s.db.QueryxContext(ctx, extendIdempotency, consumers.text(), names, claims.text(), lease.Seconds(), retention.Seconds())
+	if err != nil {
+		return nil, fmt.Errorf("extend %d claims of Idempotency-Keys: %w", len(keys), err)
+	}
+	defer rows.Close()
+	var held []ports.ClaimedKey
+	for rows.Next() {
+		var k ports.ClaimedKey
+		if err := rows.Scan(&k.Consumer, &k.Key, &k.Claim); err != nil {
+			return nil, fmt.Errorf("extend claims of Idempotency-Keys: %w", err)
+		}
+		held = append(held, k)
+	}
+	return held, rows.Err()
+}
+
+// A repeat that was not served is offered again, while its time lasts.
+const releaseIdempotency = `
+WITH free AS (
+    DELETE FROM idempotency WHERE user_id = $1 AND key = $2 AND claim = $3 AND state = 'running'
+)
+UPDATE idempotency SET repeat_until = NULL
+WHERE user_id = $1 AND key = $2 AND claim = $3 AND state = 'answered' AND repeat_until > clock_timestamp()`
+
+// Release implements ports.Idempotency.
+func (s *Idempotency) Release(ctx context.Context, k ports.ClaimedKey) error {
+	if _, err := s.db.ExecContext(ctx, releaseIdempotency, k.Consumer, k.Key, k.Claim); err != nil {
+		return fmt.Errorf("release an Idempotency-Key: %w", err)
 	}
 	return nil
 }
 
-// Sweep removes at most limit keys past their retention and returns how many it removed.
+// deadFor is how long a claim must have been dead before its key is swept: far longer than any charge waits to be stored.
+const deadFor = time.Hour
+
+// Sweep removes at most limit keys past their retention and returns how many it removed. A key under which a call or a
+// repeat runs stays, and so does one whose call died lately.
 func (s *Idempotency) Sweep(ctx context.Context, limit int) (int, error) {
 	const sweep = `DELETE FROM idempotency WHERE (user_id, key) IN (
-		SELECT user_id, key FROM idempotency WHERE expires_at <= clock_timestamp() LIMIT $1 FOR UPDATE SKIP LOCKED)`
-	res, err := s.db.ExecContext(ctx, sweep, limit)
+		SELECT user_id, key FROM idempotency
+		WHERE expires_at <= clock_timestamp() AND CASE state
+		      WHEN 'running' THEN locked_until <= clock_timestamp() - make_interval(secs => $2)
+		      ELSE COALESCE(repeat_until <= clock_timestamp(), true) END
+		ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)`
+	res, err := s.db.ExecContext(ctx, sweep, limit, deadFor.Seconds())
 	if err != nil {
 		return 0, fmt.Errorf("sweep Idempotency-Keys: %w", err)
 	}

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -17,12 +16,15 @@ import (
 // Journal implements ports.UsageJournal.
 type Journal struct {
 	db            *sqlx.DB
-	append, keyed prepared // keyed also answers Idempotency-Keys
+	append, keyed prepared // keyed is for batches with Idempotency-Keys
 }
 
 // NewJournal returns the journal stored in db.
 func NewJournal(db *sqlx.DB) *Journal {
-	return &Journal{db: db, append: prepared{query: fmt.Sprintf(appendUsage, "")}, keyed: prepared{query: fmt.Sprintf(appendUsage, answerKeys)}}
+	return &Journal{
+		db: db, append: prepared{query: fmt.Sprintf(appendUsage, "", "", "")},
+		keyed: prepared{query: fmt.Sprintf(appendUsage, claimedKeys, onlyClaimed, answerKeys)},
+	}
 }
 
 // The usage events and what they take from their leases are one statement. Locking the open leases first is the fence: a
@@ -36,11 +38,11 @@ WITH new AS MATERIALIZED (
         AS t (id, lease_id, epoch, user_id, api_id, endpoint_id, api_key_id, amount, status_code, latency_us, occurred_ms)
 ), open AS MATERIALIZED (
     SELECT id, epoch FROM leases WHERE id = ANY ($12::uuid[]) AND state = 'open' ORDER BY id FOR UPDATE
-), written AS (
+)%s, written AS (
     INSERT INTO usage_events (id, lease_id, user_id, api_id, endpoint_id, api_key_id, amount, status_code, latency_us, occurred_at)
     SELECT id, lease_id, user_id, api_id, endpoint_id, api_key_id, amount, status_code::smallint, latency_us,
            to_timestamp(occurred_ms / 1000.0::float8)
-    FROM new WHERE lease_id IS NULL OR (lease_id, epoch) IN (SELECT id, epoch FROM open)
+    FROM new WHERE (lease_id IS NULL OR (lease_id, epoch) IN (SELECT id, epoch FROM open))%s
     ON CONFLICT DO NOTHING
     RETURNING id, lease_id, amount
 ), paid AS (
@@ -52,12 +54,25 @@ WITH new AS MATERIALIZED (
 )%s
 SELECT count(*) FROM written`
 
-// answerKeys is the part of the statement for calls with an Idempotency-Key; their answers have been stored before.
-const answerKeys = `, answered AS (
-    UPDATE idempotency i SET state = 'answered', answered_at = clock_timestamp()
-    FROM unnest($15::uuid[], $16::text[], $17::uuid[]) AS k (user_id, key, event_id), written w
-    WHERE w.id = k.event_id AND i.user_id = k.user_id AND i.key = k.key AND i.event_id = k.event_id AND i.state = 'running'
+// The parts of the statement for calls with an Idempotency-Key, whose answers have been stored before. The key is a second
+// fence: a call whose claim another has taken over is not recorded. Keys are locked in their order, and after the leases, as
+// a void does it.
+const (
+	claimedKeys = `, claimed AS MATERIALIZED (
+    SELECT i.user_id, i.key, i.event_id
+    FROM unnest($15::uuid[], $16::text[], $17::uuid[], $18::uuid[]) AS k (user_id, key, event_id, claim)
+    JOIN idempotency i ON i.user_id = k.user_id AND i.key = k.key AND i.event_id = k.event_id AND i.claim = k.claim
+    WHERE i.state = 'running' AND (SELECT count(*) FROM open) >= 0
+    ORDER BY i.user_id, i.key FOR UPDATE OF i
 )`
+	onlyClaimed = `
+      AND (id NOT IN (SELECT unnest($17::uuid[])) OR id IN (SELECT event_id FROM claimed))`
+	answerKeys = `, answered AS (
+    UPDATE idempotency i SET state = 'answered', answered_at = clock_timestamp()
+    FROM claimed c JOIN written w ON w.id = c.event_id
+    WHERE i.user_id = c.user_id AND i.key = c.key
+)`
+)
 
 // Append implements ports.UsageJournal.
 func (j *Journal) Append(ctx context.Context, batch []usage.Record) ([]ports.RecordOutcome, error) {
@@ -69,29 +84,15 @@ func (j *Journal) Append(ctx context.Context, batch []usage.Record) ([]ports.Rec
 	if err != nil {
 		return nil, fmt.Errorf("prepare to append usage events: %w", err)
 	}
+	var written int
+	if err := stmt.QueryRowContext(ctx, args...).Scan(&written); err != nil {
+		return nil, rejected(fmt.Errorf("append %d usage events: %w", len(batch), err))
+	}
 	outcomes := make([]ports.RecordOutcome, len(batch))
-	run := func(stmt *sqlx.Stmt, q sqlx.ExtContext) error {
-		var written int
-		if err := stmt.QueryRowContext(ctx, args...).Scan(&written); err != nil {
-			return fmt.Errorf("append %d usage events: %w", len(batch), err)
-		}
-		if written == len(batch) {
-			clear(outcomes)
-			return nil
-		}
-		return classify(ctx, q, batch, outcomes)
+	if written == len(batch) {
+		return outcomes, nil // all are recorded
 	}
-	if answers := idempotentAnswers(batch); len(answers) == 0 {
-		err = run(stmt, j.db) // a single statement is its own transaction: no round trips for begin and commit
-	} else {
-		err = inTx(ctx, j.db, func(tx *sqlx.Tx) error {
-			if err := run(tx.StmtxContext(ctx, stmt), tx); err != nil {
-				return err
-			}
-			return keepAnswers(ctx, tx, answers, batch, outcomes)
-		})
-	}
-	if err != nil {
+	if err := classify(ctx, j.db, batch, outcomes); err != nil {
 		return nil, rejected(err)
 	}
 	return outcomes, nil
@@ -155,18 +156,19 @@ func boundsByLease(batch []usage.Record) (leases, first, last *array) {
 
 // keysOf are the arguments for the calls with an Idempotency-Key, nil when there are none.
 func keysOf(batch []usage.Record) []any {
-	users, events, keys := newIDArray(0), newIDArray(0), pq.StringArray(nil)
+	users, events, claims, keys := newIDArray(0), newIDArray(0), newIDArray(0), pq.StringArray(nil)
 	for i := range batch {
 		if r := &batch[i]; r.IdempotencyKey != "" {
 			users.addID(r.UserID)
 			keys = append(keys, r.IdempotencyKey)
 			events.addID(r.ID)
+			claims.addID(r.IdempotencyClaim)
 		}
 	}
 	if keys == nil {
 		return nil
 	}
-	return []any{users.text(), keys, events.text()}
+	return []any{users.text(), keys, events.text(), claims.text()}
 }
 
 // nobody is the payer of a repeated record: no lease has this id.
@@ -207,9 +209,15 @@ func classify(ctx context.Context, q sqlx.ExtContext, batch []usage.Record, outc
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("classify usage events: %w", err)
 	}
+	running, err := runningClaims(ctx, q, batch)
+	if err != nil {
+		return err
+	}
 	for i := range batch {
 		lease, stored := payer[batch[i].ID]
 		switch {
+		case !stored && batch[i].IdempotencyKey != "" && !running[batch[i].ID]:
+			outcomes[i] = ports.ClaimLost
 		case !stored:
 			outcomes[i] = ports.Fenced
 		case lease == batch[i].LeaseID:
@@ -222,45 +230,24 @@ func classify(ctx context.Context, q sqlx.ExtContext, batch []usage.Record, outc
 	return nil
 }
 
-// idempotentAnswers returns the positions of the records that carry an answer to keep.
-func idempotentAnswers(batch []usage.Record) []int {
-	var at []int
-	for i := range batch {
-		if batch[i].Idempotent != nil {
-			at = append(at, i)
-		}
+// runningClaims tells whose claims on an Idempotency-Key run, by the ids of their events.
+func runningClaims(ctx context.Context, q sqlx.ExtContext, batch []usage.Record) (map[id.ID]bool, error) {
+	keys := keysOf(batch)
+	if keys == nil {
+		return nil, nil
 	}
-	return at
-}
-
-const keepAnswer = `
-UPDATE idempotency
-SET state = 'answered', body_hash = $4, status_code = $5, header = $6, body = $7
-WHERE user_id = $1 AND key = $2 AND event_id = $3 AND state = 'running'`
-
-// keepAnswers stores the answers to calls with an Idempotency-Key in the transaction that charges them.
-func keepAnswers(ctx context.Context, tx *sqlx.Tx, at []int, batch []usage.Record, outcomes []ports.RecordOutcome) error {
-	for _, i := range at {
-		r := &batch[i]
-		if outcomes[i] == ports.Fenced {
-			continue
-		}
-		header, err := json.Marshal(r.Idempotent.Header)
-		if err != nil {
-			return fmt.Errorf("keep the answer to event %s: %w", r.ID, err)
-		}
-		body := r.Idempotent.Body
-		switch {
-		case !r.Idempotent.Kept:
-			body = nil
-		case body == nil:
-			body = []byte{} // an empty answer is kept; NULL means that it was too large
-		}
-		if _, err := tx.ExecContext(ctx, keepAnswer, r.UserID, r.Idempotent.Key, r.ID, r.Idempotent.BodyHash, r.Idempotent.Status, header, body); err != nil {
-			return fmt.Errorf("keep the answer to event %s: %w", r.ID, err)
-		}
+	const look = `SELECT i.event_id FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[]) AS k (user_id, key, event_id, claim)
+		JOIN idempotency i ON i.user_id = k.user_id AND i.key = k.key AND i.event_id = k.event_id AND i.claim = k.claim
+		WHERE i.state = 'running'`
+	var found []id.ID
+	if err := sqlx.SelectContext(ctx, q, &found, look, keys...); err != nil {
+		return nil, fmt.Errorf("look for the claims of Idempotency-Keys: %w", err)
 	}
-	return nil
+	running := make(map[id.ID]bool, len(found))
+	for _, event := range found {
+		running[event] = true
+	}
+	return running, nil
 }
 
 // rejected marks errors that mean the statement can never succeed: a constraint or a value, not the state of the server.

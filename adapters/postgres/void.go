@@ -147,13 +147,9 @@ func (v *void) forget(ctx context.Context) error {
 	users, events, keys := newIDArray(0), newIDArray(0), pq.StringArray(nil)
 	for i := range v.gone {
 		r := &v.gone[i]
-		key := r.IdempotencyKey
-		if r.Idempotent != nil {
-			key = r.Idempotent.Key
-		}
-		if key != "" {
+		if r.IdempotencyKey != "" {
 			users.addID(r.UserID)
-			keys = append(keys, key)
+			keys = append(keys, r.IdempotencyKey)
 			events.addID(r.ID)
 		}
 	}

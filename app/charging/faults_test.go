@@ -210,8 +210,7 @@ func TestAsyncAnswersAtOnceAndStoresSoon(t *testing.T) {
 		if time.Since(start) != 0 || len(h.bank.Events()) != 0 {
 			t.Errorf("%d events after %s: async waited", len(h.bank.Events()), time.Since(start))
 		}
-		once := event(consumer) // a kept answer must be on disk before it is given
-		once.Idempotent = &usage.IdempotentAnswer{Key: "k"}
+		once := h.claimed(consumer) // a key must be answered on disk before its answer is given
 		hold, err := charger.Reserve(t.Context(), consumer, usdc("1"))
 		if err != nil {
 			t.Fatal(err)

@@ -26,7 +26,7 @@ func (h *hold) Charge(_ context.Context, e usage.Event) error {
 	e.Amount = money.FromStroops(h.price)
 	t := h.account.charger
 	n := &entry{hold: h, rec: usage.Record{Event: e}}
-	if t.cfg.Mode == Async && e.IdempotencyKey == "" && e.Idempotent == nil {
+	if t.cfg.Mode == Async && e.IdempotencyKey == "" {
 		return h.push(n)
 	}
 	c := t.callers.Get().(*caller)

@@ -191,8 +191,7 @@ func TestACallerBehindRecordsThatNobodyWaitsForIsAnsweredInTime(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Second)
-		keyed := event(consumer)
-		keyed.IdempotencyKey = "k"
+		keyed := h.claimed(consumer)
 		start := time.Now()
 		if err := holds[3].Charge(t.Context(), keyed); !errors.Is(err, usage.ErrNotRecorded) || !errors.Is(err, errAway) {
 			t.Errorf("the call ended with %v", err)

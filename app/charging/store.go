@@ -116,7 +116,8 @@ func (s *shard) send(batch []*entry) (outcomes []ports.RecordOutcome, err error)
 // answer tells a caller what became of its record. One who has given up meanwhile was told that it is not charged, and so it
 // has to be.
 func (s *shard) answer(n *entry, o ports.RecordOutcome) {
-	if o != ports.Fenced && !n.decide() {
+	recorded := o == ports.Recorded || o == ports.Duplicate
+	if recorded && !n.decide() {
 		s.doubtful = append(s.doubtful, n)
 		return
 	}
@@ -125,6 +126,9 @@ func (s *shard) answer(n *entry, o ports.RecordOutcome) {
 		s.end(n, true, nil)
 	case ports.Duplicate:
 		s.end(n, false, nil)
+	case ports.ClaimLost:
+		n.decide()
+		s.end(n, false, usage.ErrNotRecorded)
 	default:
 		if n.hold.lease != nil {
 			n.hold.account.lose(n.hold.lease)

@@ -21,12 +21,10 @@ type Event struct {
 	Latency    time.Duration // to the upstream's response header
 	OccurredAt time.Time
 
-	// IdempotencyKey, when set, is the caller's: its claim for this event counts as answered from the moment the event is on
-	// disk. The answer itself has been stored before.
-	IdempotencyKey string
-
-	// Idempotent, when set, is the answer kept for the caller's Idempotency-Key; it is stored in the event's transaction.
-	Idempotent *IdempotentAnswer
+	// IdempotencyKey, when set, is the caller's, and IdempotencyClaim the call's own claim on it. With the event on disk the
+	// key is answered; a call that has lost its claim is not recorded. The answer itself has been stored before.
+	IdempotencyKey   string
+	IdempotencyClaim id.ID
 }
 
 // Record is an event with the lease that pays for it (the zero lease for a free call).
@@ -36,14 +34,13 @@ type Record struct {
 	Epoch   int64 // of the lease, as its node knows it: a void raises it, and what was sent before is refused
 }
 
-// IdempotentAnswer is the answer to the first call under an Idempotency-Key.
+// IdempotentAnswer is the answer to a call under an Idempotency-Key.
 type IdempotentAnswer struct {
-	Key      string
 	BodyHash []byte // of the request's body; nil when the upstream did not read it all
 	Status   int
 	Header   map[string][]string
 	Body     []byte
-	Kept     bool // false: the answer was too large to keep
+	Kept     bool // false: the answer was too large to keep, or did not reach its end
 }
 
 // ErrNotRecorded means a charge could not be made durable in time: the call is not charged and its answer must not be

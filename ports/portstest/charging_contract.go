@@ -28,6 +28,7 @@ type ChargingWorld struct {
 	Events  func(t testing.TB) map[id.ID]money.Amount
 	Call    func(t testing.TB, consumer id.ID, price money.Amount) usage.Event // a call that could be charged
 	Age     func(t testing.TB)                                                 // makes all open leases overdue
+	AgeKeys func(t testing.TB, by time.Duration)                               // makes all of Idempotency-Keys happen earlier
 }
 
 func (w ChargingWorld) grant(consumer, node id.ID, atLeast, need, want int64) ports.LeaseGrant {

@@ -33,7 +33,8 @@ func TestBankKeepsTheChargingContract(t *testing.T) {
 					OccurredAt: time.Now(),
 				}
 			},
-			Age: func(testing.TB) { b.AgeLeases() },
+			Age:     func(testing.TB) { b.AgeLeases() },
+			AgeKeys: func(_ testing.TB, by time.Duration) { b.AgeKeys(by) },
 		}
 	})
 }

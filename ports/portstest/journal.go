@@ -41,6 +41,8 @@ func (b *Bank) append(batch []usage.Record) (out []ports.RecordOutcome, err erro
 			out = append(out, ports.Recorded)
 		case again:
 			out = append(out, ports.Duplicate)
+		case r.IdempotencyKey != "" && b.runs(r) == nil:
+			out = append(out, ports.ClaimLost)
 		case !r.LeaseID.IsZero() && (l == nil || l.closed || l.epoch != r.Epoch):
 			out = append(out, ports.Fenced)
 		case r.Amount.IsNegative() || l != nil && l.used+used[l]+r.Amount.Stroops() > l.granted:
@@ -57,21 +59,17 @@ func (b *Bank) append(batch []usage.Record) (out []ports.RecordOutcome, err erro
 			l.used += n
 		}
 	}
-	b.answerKeys(batch, out)
+	b.answerKeys(batch)
 	return out, nil
 }
 
-func (b *Bank) answerKeys(batch []usage.Record, out []ports.RecordOutcome) {
-	for i, r := range batch {
-		key, answer := r.IdempotencyKey, &usage.IdempotentAnswer{Key: r.IdempotencyKey}
-		if r.Idempotent != nil {
-			key, answer = r.Idempotent.Key, r.Idempotent
-		}
-		if key == "" || out[i] == ports.Fenced {
+func (b *Bank) answerKeys(batch []usage.Record) {
+	for _, r := range batch {
+		if _, stored := b.events[r.ID]; !stored || r.IdempotencyKey == "" {
 			continue
 		}
-		if row := b.once[idempotencyKey{r.UserID, key}]; row != nil && row.event == r.ID && row.answer == nil {
-			row.answer = answer
+		if row := b.runs(r); row != nil {
+			row.answered = b.Now()
 		}
 	}
 }
@@ -106,12 +104,9 @@ func (b *Bank) void(batch []usage.Record) (kept []id.ID) {
 		if l != nil && l.closed {
 			b.vaults[l.vault].uncollected -= was.Amount.Stroops()
 		}
-		key := idempotencyKey{r.UserID, r.IdempotencyKey}
-		if r.Idempotent != nil {
-			key.key = r.Idempotent.Key
-		}
-		if row := b.once[key]; row != nil && row.event == r.ID && row.answer != nil {
-			delete(b.once, key)
+		k := ports.ClaimedKey{Consumer: r.UserID, Key: r.IdempotencyKey, Claim: r.IdempotencyClaim}
+		if row := b.claimed(k); row != nil && row.event == r.ID && !row.answered.IsZero() {
+			delete(b.once, idempotencyKey{k.Consumer, k.Key})
 		}
 	}
 	return kept

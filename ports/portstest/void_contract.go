@@ -130,7 +130,7 @@ func voidContract(run func(name string, test func(t *testing.T, w ChargingWorld)
 		claim := func(key string, outcome ports.IdempotencyOutcome) id.ID {
 			t.Helper()
 			got, err := w.Idempotency.Claim(t.Context(), ports.IdempotencyClaim{
-				Consumer: c, Key: key, Fingerprint: []byte("f"), Event: w.NewID(), Hold: time.Minute, Retention: time.Hour,
+				Consumer: c, Key: key, Fingerprint: []byte("f"), Event: w.NewID(), Lease: time.Minute, Retention: time.Hour,
 			})
 			if err != nil || got.Outcome != outcome {
 				t.Fatalf("%s: outcome %d, %v; want %d", key, got.Outcome, err, outcome)
@@ -142,18 +142,18 @@ func voidContract(run func(name string, test func(t *testing.T, w ChargingWorld)
 		for _, key := range keys {
 			r := w.record(t, c, l, 3)
 			r.ID, r.IdempotencyKey = claim(key, ports.IdempotencyClaimed), key
+			r.IdempotencyClaim = r.ID
 			batch = append(batch, r)
 		}
-		unheard := w.record(t, c, l, 3) // its key belongs to another event by now
-		unheard.IdempotencyKey = "running"
+		unheard := w.record(t, c, l, 3) // its key belongs to another call by now
+		unheard.IdempotencyKey, unheard.IdempotencyClaim = "running", unheard.ID
 		claim("running", ports.IdempotencyClaimed)
 		for range 2 {
-			want(t, w.append(t, append(batch, unheard)...), ports.Recorded, ports.Recorded, ports.Recorded)
+			want(t, w.append(t, append(batch, unheard)...), ports.Recorded, ports.Recorded, ports.ClaimLost)
 		}
-		claim(keys[0], ports.IdempotencyAnswered)
 		claim("running", ports.IdempotencyRunning)
 		void(t, w, nil, batch[1], unheard)
-		claim(keys[0], ports.IdempotencyAnswered)
+		claim(keys[0], ports.IdempotencyRepeat) // it is charged, and no answer was kept
 		claim(keys[1], ports.IdempotencyClaimed)
 		claim("running", ports.IdempotencyRunning)
 	})

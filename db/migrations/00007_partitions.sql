@@ -5,17 +5,19 @@
 -- keeps them in step with it. When they hold the same, they take its place at once. Until then usage_events has every event
 -- exactly once: where it has been written.
 CREATE TABLE usage_staging (
-    name      text PRIMARY KEY, -- of a table that is being filled
-    day       date UNIQUE,      -- its day; NULL: the next default partition, for ids of none of these days
-    first     uuid NOT NULL,
-    next      uuid,             -- the first id behind; NULL: there is none
+    day       date UNIQUE, -- whose table is being filled; NULL: the next default partition, for ids of none of these days
     copied_to uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000', -- the next default's row: how far all are filled
-    copied    text[],           -- likewise: filled to the end, while these transactions ran
+    copied    text[],      -- likewise: filled to the end, while these transactions ran
     checked   boolean NOT NULL DEFAULT false -- likewise: and found to hold the same
 );
 
 CREATE FUNCTION usage_partition_name(day date) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT 'usage_events_' || to_char(day, 'YYYYMMDD')
+$$;
+
+-- Names are computed and never stored: whoever may write to usage_staging cannot name another table.
+CREATE FUNCTION usage_staging_name(day date) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT COALESCE(usage_partition_name(day), 'usage_events_default_next')
 $$;
 
 -- The first id of a day of UTC.
@@ -34,13 +36,13 @@ DECLARE
     staged text;
 BEGIN
     IF TG_OP <> 'INSERT' THEN
-        SELECT s.name INTO staged FROM usage_staging s WHERE OLD.id >= s.first AND (OLD.id < s.next OR s.next IS NULL) ORDER BY s.day LIMIT 1;
+        SELECT usage_staging_name(s.day) INTO staged FROM usage_staging s WHERE s.day = usage_day(OLD.id) OR s.day IS NULL ORDER BY s.day LIMIT 1;
         IF FOUND THEN
             EXECUTE format('DELETE FROM %I WHERE id = $1', staged) USING OLD.id;
         END IF;
     END IF;
     IF TG_OP <> 'DELETE' THEN
-        SELECT s.name INTO staged FROM usage_staging s WHERE NEW.id >= s.first AND (NEW.id < s.next OR s.next IS NULL) ORDER BY s.day LIMIT 1;
+        SELECT usage_staging_name(s.day) INTO staged FROM usage_staging s WHERE s.day = usage_day(NEW.id) OR s.day IS NULL ORDER BY s.day LIMIT 1;
         IF FOUND THEN
             EXECUTE format('INSERT INTO %I SELECT ($1).* ON CONFLICT DO NOTHING', staged) USING NEW;
         END IF;
@@ -129,16 +131,14 @@ $$;
 -- +goose StatementBegin
 CREATE FUNCTION usage_staging_begin(stage date[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    s record;
+    d date;
 BEGIN
     CREATE TABLE usage_events_default_next (LIKE usage_events INCLUDING ALL);
-    INSERT INTO usage_staging (name, first) VALUES ('usage_events_default_next', '00000000-0000-0000-0000-000000000000');
-    FOR s IN INSERT INTO usage_staging (name, day, first, next)
-        SELECT usage_partition_name(d), d, usage_day_floor(d), usage_day_floor(d + 1) FROM unnest(stage) d RETURNING *
-    LOOP -- the CHECK is what lets the table be attached unread
+    FOREACH d IN ARRAY stage LOOP -- the CHECK is what lets the table be attached unread
         EXECUTE format('CREATE TABLE %I (LIKE usage_events INCLUDING ALL, CONSTRAINT usage_events_staged CHECK (id >= %L AND id < %L))',
-            s.name, s.first, s.next);
+            usage_staging_name(d), usage_day_floor(d), usage_day_floor(d + 1));
     END LOOP;
+    INSERT INTO usage_staging (day) SELECT unnest(stage) UNION ALL SELECT NULL;
     LOCK TABLE usage_events_default IN SHARE ROW EXCLUSIVE MODE;
     INSERT INTO usage_events_default_next SELECT * FROM usage_events_default WHERE id = '00000000-0000-0000-0000-000000000000';
 END
@@ -152,7 +152,7 @@ DECLARE
     staged text;
 BEGIN
     LOCK TABLE usage_events_default IN SHARE ROW EXCLUSIVE MODE;
-    FOR staged IN DELETE FROM usage_staging RETURNING name LOOP
+    FOR staged IN DELETE FROM usage_staging RETURNING usage_staging_name(day) LOOP
         EXECUTE format('DROP TABLE %I', staged);
     END LOOP;
 END
@@ -166,7 +166,7 @@ CREATE FUNCTION usage_partitions_move(page int DEFAULT 5000) RETURNS int LANGUAG
     SECURITY DEFINER SET lock_timeout = '100ms' AS $$
 DECLARE
     rest   usage_staging;
-    s      usage_staging;
+    staged date;
     events int;
     last   uuid;
     open   text;
@@ -192,14 +192,13 @@ BEGIN
             RETURN 1;
         END IF;
         -- FOR SHARE: an event that is being voided is waited for, and one that is copied is voided afterwards, copy and all
-        FOR s IN SELECT * FROM usage_staging WHERE day IS NOT NULL AND first <= last AND next > rest.copied_to LOOP
+        FOR staged IN SELECT s.day FROM usage_staging s WHERE s.day BETWEEN usage_day(rest.copied_to) AND usage_day(last) LOOP
             EXECUTE format('INSERT INTO %I (SELECT * FROM usage_events_default
-                WHERE id > $1 AND id <= $2 AND id >= $3 AND id < $4 FOR SHARE) ON CONFLICT DO NOTHING', s.name)
-                USING rest.copied_to, last, s.first, s.next;
+                WHERE id > $1 AND id <= $2 AND id >= $3 AND id < $4 FOR SHARE) ON CONFLICT DO NOTHING', usage_staging_name(staged))
+                USING rest.copied_to, last, usage_day_floor(staged), usage_day_floor(staged + 1);
         END LOOP;
         INSERT INTO usage_events_default_next (SELECT * FROM usage_events_default d WHERE d.id > rest.copied_to AND d.id <= last
-            AND NOT EXISTS (SELECT FROM usage_staging o WHERE o.day IS NOT NULL AND d.id >= o.first AND d.id < o.next) FOR SHARE OF d)
-            ON CONFLICT DO NOTHING;
+            AND NOT EXISTS (SELECT FROM usage_staging s WHERE s.day = usage_day(d.id)) FOR SHARE OF d) ON CONFLICT DO NOTHING;
         UPDATE usage_staging SET copied_to = last WHERE day IS NULL;
         RETURN events;
     END IF;
@@ -210,7 +209,7 @@ BEGIN
         RAISE EXCEPTION 'transactions are open that began before all events were copied (pid %)', open USING ERRCODE = 'lock_not_available';
     END IF;
     IF NOT rest.checked THEN
-        SELECT string_agg(format('SELECT count(*) AS n, sum(amount) AS amount FROM %I', name), ' UNION ALL ') INTO copies FROM usage_staging;
+        SELECT string_agg(format('SELECT count(*) AS n, sum(amount) AS amount FROM %I', usage_staging_name(day)), ' UNION ALL ') INTO copies FROM usage_staging;
         EXECUTE format('SELECT (d.n, d.amount) IS NOT DISTINCT FROM (c.n, c.amount)
             FROM (SELECT count(*)::numeric AS n, sum(amount) AS amount FROM usage_events_default) d,
                  (SELECT sum(n) AS n, sum(amount) AS amount FROM (%s) s) c', copies) INTO same;
@@ -240,23 +239,25 @@ $$;
 -- +goose StatementBegin
 CREATE FUNCTION usage_staging_attach() RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
-    s record;
-    made int := 0;
+    d     date;
+    index text;
+    made  int := 0;
 BEGIN
     LOCK TABLE ONLY usage_events_default IN SHARE UPDATE EXCLUSIVE MODE NOWAIT; -- a vacuum
-    FOR s IN SELECT * FROM usage_staging LOOP
-        EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE NOWAIT', s.name);
+    FOR d IN SELECT day FROM usage_staging LOOP
+        EXECUTE format('LOCK TABLE ONLY %I IN SHARE UPDATE EXCLUSIVE MODE NOWAIT', usage_staging_name(d));
     END LOOP;
     LOCK TABLE ONLY usage_events IN ACCESS EXCLUSIVE MODE;
     DROP TABLE usage_events_default;
-    FOR s IN DELETE FROM usage_staging WHERE day IS NOT NULL RETURNING * LOOP
-        EXECUTE format('ALTER TABLE usage_events ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', s.name, s.first, s.next);
-        EXECUTE format('ALTER TABLE %I DROP CONSTRAINT usage_events_staged', s.name);
+    FOR d IN DELETE FROM usage_staging WHERE day IS NOT NULL RETURNING day LOOP
+        EXECUTE format('ALTER TABLE usage_events ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+            usage_staging_name(d), usage_day_floor(d), usage_day_floor(d + 1));
+        EXECUTE format('ALTER TABLE %I DROP CONSTRAINT usage_events_staged', usage_staging_name(d));
         made := made + 1;
     END LOOP;
     DELETE FROM usage_staging;
-    FOR s IN SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = 'usage_events_default_next'::regclass LOOP
-        EXECUTE format('ALTER INDEX %I RENAME TO %I', s.relname, replace(s.relname, '_default_next', '_default'));
+    FOR index IN SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = 'usage_events_default_next'::regclass LOOP
+        EXECUTE format('ALTER INDEX %I RENAME TO %I', index, replace(index, '_default_next', '_default'));
     END LOOP;
     ALTER TABLE usage_events_default_next RENAME TO usage_events_default;
     ALTER TABLE usage_events ATTACH PARTITION usage_events_default DEFAULT;
@@ -305,7 +306,7 @@ DROP TRIGGER usage_events_default_follow ON usage_events_default;
 DROP FUNCTION usage_staging_follow, usage_partitions, usage_partitions_move, usage_partitions_state, usage_staging_begin,
     usage_staging_drop, usage_staging_attach, usage_transactions;
 DROP TABLE usage_staging;
-DROP FUNCTION usage_day, usage_day_floor, usage_partition_name;
+DROP FUNCTION usage_staging_name, usage_day, usage_day_floor, usage_partition_name;
 -- +goose StatementBegin
 CREATE FUNCTION usage_partitions(days int, today date DEFAULT (now() AT TIME ZONE 'UTC')::date) RETURNS int LANGUAGE plpgsql
     SET lock_timeout = '10s' AS $$

@@ -67,6 +67,26 @@ var ofGateway = []guard{
 		gateway, "TestEveryCallThatIsNotChargedFreesItsKey",
 	},
 	{
+		"a caller who breaks its own request pays for the answer that has begun", "adapters/gateway/stream.go",
+		"return c.body != nil && c.body.failure() != nil", "return false",
+		gateway, "TestEveryWayToLeaveAnAnswerIsChargedOnce",
+	},
+	{
+		"a caller whom the upstream waits for pays for the answer that has begun", "adapters/gateway/stream.go",
+		"return c.body != nil && c.body.left()", "return false",
+		gateway, "TestEveryWayToLeaveAnAnswerIsChargedOnce",
+	},
+	{
+		"an upstream that stalls with the whole request is not paid", "adapters/gateway/stream.go",
+		"return c.body != nil && c.body.left()", "return true",
+		gateway, "TestAnUpstreamThatStallsWithTheWholeRequestIsNotPaid",
+	},
+	{
+		"what follows a broken body is not a request", "adapters/httpkit/body.go",
+		"	closeAfterAnswer(w)\n\tDropBody", "	_ = closeAfterAnswer\n\tDropBody",
+		gateway, "TestAMalformedBodyIs400AndEndsTheConnection",
+	},
+	{
 		"bytes after an answer are not the next call's answer", "adapters/gateway/upstream/fresh_unix.go",
 		"nothing = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK", "nothing = err != syscall.EPERM",
 		wire, "TestAnAnswerToNobodyIsNotTheNextCallsAnswer/after",

@@ -79,6 +79,9 @@ func (c *call) cleanHeader(h http.Header) {
 func (c *call) begin(status int) {
 	c.status = status
 	c.sent, c.out.begun = true, true
+	if c.body != nil {
+		c.body.stream()
+	}
 }
 
 // answerSmall reads the whole body, charges, and only then lets anything out.
@@ -163,9 +166,9 @@ type passing struct {
 }
 
 func (p *passing) Read(b []byte) (int, error) {
-	p.call.watch.progress() // the caller has taken the last piece
+	p.call.watch.resume()
 	n, err := p.ReadCloser.Read(b)
-	p.call.watch.progress()
+	p.call.watch.pause() // the write to the caller has its own deadline
 	if err != nil && !errors.Is(err, io.EOF) {
 		p.call.cause = err
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"sync"
@@ -33,11 +34,13 @@ type call struct {
 	target    *routes.Target
 	legacy    bool
 	payment   payment
-	body      *requestBody
-	wantSum   []byte // what the request's body must hash to; nil: anything
+	sentBody  io.Reader    // the body as the server gave it
+	body      *requestBody // nil until it is forwarded
+	wantSum   []byte       // what the request's body must hash to; nil: anything
 	watch     watchdog
 
 	status     int
+	aborted    bool // the answer is cut
 	sent       bool // the answer's header is on its way: no envelope can follow
 	upstream   time.Duration
 	upstreamAt time.Time

@@ -120,15 +120,14 @@ func failed(_ http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case c.sent: // an upgrade that failed after its handshake was charged
 		panic(http.ErrAbortHandler)
-	case c.body != nil && errors.Is(c.body.failure(), errIdempotencyConflict):
-		c.refuse(errIdempotencyConflict)
 	case errors.Is(err, usage.ErrNotRecorded):
 		c.refuse(err)
 	case c.claimLost():
 		c.refuse(usage.ErrNotRecorded.Because(errClaimLost))
-	case isTooLarge(err), c.body != nil && isTooLarge(c.body.failure()):
+	case c.refuseBody():
+	case isTooLarge(err):
 		c.refuse(errTooLarge)
-	case c.clientGone(), c.body != nil && c.body.failure() != nil:
+	case c.clientGone():
 		c.leave()
 	case c.watch.expired() || isTimeout(err):
 		c.g.metrics.upstreamFailed(c, "timeout")

@@ -24,8 +24,9 @@ const (
 // ServeHTTP serves one call.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	event := g.deps.NewID()
-	c := &call{g: g, w: w, r: r, out: out{ResponseWriter: w, timeout: g.cfg.ProxyTimeout}, start: g.deps.Now()}
+	c := &call{g: g, w: w, r: r, out: out{ResponseWriter: w, timeout: g.cfg.ProxyTimeout}, sentBody: r.Body, start: g.deps.Now()}
 	c.name(event)
+	defer c.endBody()
 	g.metrics.inFlight.Inc()
 	defer g.metrics.inFlight.Dec()
 	defer c.finish()
@@ -57,6 +58,7 @@ func (c *call) recover() {
 			return
 		}
 	}
+	c.aborted = true
 	panic(http.ErrAbortHandler)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -100,6 +99,9 @@ func (c *call) replay(a *usage.IdempotentAnswer) {
 		c.refuse(err)
 		return
 	}
+	if c.refuseBody() {
+		return
+	}
 	h := c.w.Header()
 	for name, values := range a.Header {
 		if name != headerCharge {
@@ -135,15 +137,7 @@ func (c *call) expectBody(sum []byte, all bool) error {
 		return nil
 	}
 	c.wrapBody()
-	_, err := io.Copy(io.Discard, c.body)
-	switch {
-	case isTooLarge(err):
-		return errTooLarge
-	case errors.Is(err, errIdempotencyConflict):
-		return errIdempotencyConflict
-	case err != nil:
-		c.leave()
-	}
+	_, _ = io.Copy(io.Discard, c.body) // refuseBody tells how it ended
 	return nil
 }
 

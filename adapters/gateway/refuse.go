@@ -23,6 +23,7 @@ var (
 	errTooMany        = fault.New(fault.TooMany, "TOO_MANY_REQUESTS", "Too Many Requests")
 	errTooManyUnknown = fault.New(fault.TooMany, "TOO_MANY_REQUESTS", "Too Many Requests: too many calls without a known key from this address")
 	errTooLarge       = fault.New(fault.TooLarge, "REQUEST_BODY_TOO_LARGE", "Request body too large")
+	errBadBody        = fault.New(fault.Invalid, "MALFORMED_BODY", "Bad Request: the request's body is malformed (RFC 9112 7.1)")
 	errSlowUpstream   = fault.New(fault.UpstreamTimeout, "GATEWAY_TIMEOUT", "Upstream service timed out")
 	errBadUpstream    = fault.New(fault.BadUpstream, "BAD_GATEWAY", "Bad Gateway: upstream unreachable")
 	errBlocked        = fault.New(fault.BadUpstream, "UPSTREAM_TARGET_BLOCKED", "Bad Gateway: the upstream's address is not allowed")
@@ -58,7 +59,7 @@ func inField(f *fault.Error, field, message string) *fault.Error {
 var reasons = map[*fault.Error]string{
 	errNoKey: "key_missing", errLegacyNoKey: "key_missing", errMalformedAuth: "key_malformed", errWrongKey: "key_invalid",
 	errRevokedKey: "key_revoked", errLegacyRevoked: "key_revoked", errOtherAPI: "key_other_api", errScope: "scope",
-	errUnknownAPI: "api_unknown", errNoEndpoint: "endpoint_unknown", errTooMany: "rate_limit", errTooManyUnknown: "address_rate_limit", errTooLarge: "body_too_large",
+	errUnknownAPI: "api_unknown", errNoEndpoint: "endpoint_unknown", errTooMany: "rate_limit", errTooManyUnknown: "address_rate_limit", errTooLarge: "body_too_large", errBadBody: "bad_request",
 	errSlowUpstream: "upstream_timeout", errBadUpstream: "upstream_failed", errBlocked: "upstream_blocked",
 	errStarting: "starting", keys.ErrUnavailable: "key_store", httpkit.ErrInternal: "internal", errLegacyPath: "endpoint_unknown",
 	errLegacyID: "bad_request", errAddress: "address", errAddressShape: "address", errIdempotencyKey: "bad_request",
@@ -92,5 +93,8 @@ func (c *call) refuse(err error) {
 	c.status, c.refusal, c.cause = fault.HTTPStatus(f.Kind), reasonOf(f), f.Cause
 	c.w.Header().Set(headerCharge, zeroCharge)
 	c.begin(c.status)
+	if c.hasBody() {
+		httpkit.AnswerFirst(c.w)
+	}
 	httpkit.WriteError(&c.out, f, c.requestID)
 }

@@ -35,9 +35,9 @@ type stream struct {
 var errEndsUncharged = errors.New("the end of the answer is withheld: it could not be charged")
 
 func (s *stream) Read(p []byte) (int, error) {
-	s.call.watch.progress() // the caller has taken the last piece
+	s.call.watch.resume()
 	n, err := s.ReadCloser.Read(p)
-	s.call.watch.progress()
+	s.call.watch.pause() // the write to the caller has its own deadline
 	s.keep(p[:n])
 	if s.left > 0 {
 		s.left -= int64(n)
@@ -54,10 +54,10 @@ func (s *stream) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// broken ends a stream that the upstream did not finish: no charge, unless it is the caller who left.
+// broken ends a stream that did not come to its end: it is charged when the caller ended it, and not when the upstream did.
 func (s *stream) broken(err error) {
 	lost := s.call.claimLost()
-	if s.call.clientGone() && !s.call.watch.expired() && !lost {
+	if !lost && s.call.endedByCaller() {
 		_ = s.finish(false)
 		return
 	}
@@ -70,6 +70,19 @@ func (s *stream) broken(err error) {
 		s.call.g.metrics.upstreamFailed(s.call, "broken")
 	}
 	s.call.release()
+}
+
+// endedByCaller reports whether an answer that breaks off was ended by the caller: it has hung up, or the body of its request has
+// failed, whereupon the transport closes the upstream's connection and every error of that is a consequence. When nobody moves,
+// it is for the caller to do so as long as the upstream waits for its body. See docs/decisions/0021.
+func (c *call) endedByCaller() bool {
+	switch {
+	case c.watch.expired():
+		return c.body != nil && c.body.left()
+	case c.clientGone():
+		return true
+	}
+	return c.body != nil && c.body.failure() != nil
 }
 
 // Close of a stream that has not ended means that the caller did not take the rest: it is charged for what it was served.

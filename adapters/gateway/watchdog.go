@@ -33,6 +33,15 @@ func (w *watchdog) progress() {
 	}
 }
 
+// pause stops the clock while nothing is asked of the upstream, resume starts it anew.
+func (w *watchdog) pause() { w.timer.Stop() }
+
+func (w *watchdog) resume() {
+	if !w.expired() {
+		w.timer.Reset(w.timeout)
+	}
+}
+
 // disarm ends the watch and lets the call live, for connections that may be silent.
 func (w *watchdog) disarm() { w.timer.Stop() }
 

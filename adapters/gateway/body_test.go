@@ -1,0 +1,187 @@
+package gateway
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
+	"github.com/CalloraOrg/callora-backend/domain/money"
+)
+
+// collect reads the whole request, then answers.
+func collect(w http.ResponseWriter, r *http.Request) {
+	if _, err := io.Copy(io.Discard, r.Body); err == nil {
+		_, _ = io.WriteString(w, "collected")
+	}
+}
+
+func wantRefused(t *testing.T, res *http.Response, err error, status int, code string) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Errorf("body: %v", err)
+	}
+	reply{Response: res, body: body}.want(t, status, code)
+	var e httpkit.Envelope
+	if err := json.Unmarshal(body, &e); err != nil || e.Message == "" {
+		t.Errorf("%s, %v", body, err)
+	}
+}
+
+// wantEnd checks that connections end soon, without another answer.
+func wantEnd(t *testing.T, answered []*bufio.Reader) {
+	t.Helper()
+	start := time.Now()
+	for _, in := range answered {
+		if rest, _ := io.ReadAll(in); len(rest) > 0 {
+			t.Errorf("then came %q", rest)
+		}
+	}
+	if took := time.Since(start); took > 4*time.Second {
+		t.Errorf("the connections ended after %s", took)
+	}
+}
+
+func TestAMalformedBodyIs400AndEndsTheConnection(t *testing.T) {
+	t.Parallel()
+	h := open(t, collect)
+	var answered []*bufio.Reader
+	for name, body := range map[string]string{
+		"no chunk length":    "ZZ\r\n",
+		"an endless length":  "fffffffffffffffff\r\n",
+		"a long extension":   "1;" + strings.Repeat("x", 20_000) + "\r\nx\r\n0\r\n\r\n",
+		"no end of a chunk":  "1\r\nxx\r\n",
+		"a line with LF":     "1\nx\n",
+		"no trailer at all":  "0\r\nno trailer\r\n\r\n",
+		"too long a trailer": "0\r\nX: " + strings.Repeat("x", 20_000) + "\r\n\r\n",
+	} {
+		for _, method := range []string{"GET", "POST"} {
+			_, in := h.raw(method + " /v1/call/weather/cheap HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.key + "\r\nTransfer-Encoding: chunked\r\n\r\n" + body +
+				"GET /v1/call/weather/cheap HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.key + "\r\n\r\n")
+			res, err := http.ReadResponse(in, nil)
+			t.Log(name)
+			wantRefused(t, res, err, 400, "MALFORMED_BODY")
+			answered = append(answered, in)
+		}
+	}
+	wantEnd(t, answered) // what follows is not a request
+	h.wantCharges()
+}
+
+// A refusal waits for no body, and a caller who sends none keeps no connection.
+func TestARefusalIsSentAtOnceWithoutTheBody(t *testing.T) {
+	t.Parallel()
+	h := open(t, collect, func(c *Config, _ *Deps) { c.RatePerMinute = 1 })
+	poor := open(t, collect)
+	poor.ledger.Fund(poor.owner, money.Amount{})
+	var answered []*bufio.Reader
+	for _, body := range []string{"Content-Length: 100\r\n\r\n", "Content-Length: 100\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n", "Expect: 100-continue\r\nContent-Length: 100\r\n\r\n"} {
+		for name, tt := range map[string]struct {
+			h         *fixture
+			path, key string
+			status    int
+			code      string
+		}{
+			"no key":      {h, "/v1/call/weather/cheap", "", 401, "UNAUTHORIZED"},
+			"a wrong key": {h, "/v1/call/weather/cheap", h.key[:len(h.key)-4] + "0000", 401, "UNAUTHORIZED"},
+			"no API":      {h, "/v1/call/nothing/cheap", h.key, 404, "NOT_FOUND"},
+			"a bad path":  {h, "/v1/call/weather/a;b", h.key, 400, "INVALID_PATH"},
+			"a legacy id": {h, "/api/gateway/", h.key, 400, "VALIDATION_ERROR"},
+			"no money":    {poor, "/v1/call/weather/cheap", poor.key, 402, "PAYMENT_REQUIRED"},
+		} {
+			start := time.Now()
+			_, in := tt.h.raw("POST " + tt.path + " HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + tt.key + "\r\n" + body)
+			res, err := http.ReadResponse(in, nil)
+			t.Log(name, body)
+			wantRefused(t, res, err, tt.status, tt.code)
+			if took := time.Since(start); took > time.Second {
+				t.Errorf("answered after %s", took)
+			}
+			answered = append(answered, in)
+		}
+	}
+	wantEnd(t, answered)
+	h.get("/cheap").want(t, 200, "")
+	_, in := h.raw("POST /v1/call/weather/cheap HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nX-Api-Key: " + h.key + "\r\n\r\n")
+	res, err := http.ReadResponse(in, nil)
+	wantRefused(t, res, err, 429, "TOO_MANY_REQUESTS")
+}
+
+// drips sends a body of n bytes, pieces of it at a pace, and returns what is answered.
+func (h *fixture) drips(n, piece int, pace time.Duration) (*http.Response, error) {
+	h.t.Helper()
+	r := h.request("POST", "/cheap", &slowBody{h: h, left: n, piece: piece, pace: pace})
+	r.ContentLength = int64(n)
+	return client.RoundTrip(r)
+}
+
+type slowBody struct {
+	h           *fixture
+	left, piece int
+	pace        time.Duration
+}
+
+func (d *slowBody) Read(p []byte) (int, error) {
+	if d.left == 0 {
+		return 0, io.EOF
+	}
+	wait(d.h.t.Context(), d.pace)
+	n := min(len(p), d.piece, d.left)
+	d.left -= n
+	return n, nil
+}
+
+func TestABodyThatDripsIsCut(t *testing.T) {
+	t.Parallel()
+	h := open(t, collect, within(300*time.Millisecond))
+	start := time.Now()
+	if res, err := h.drips(1000, 1, 50*time.Millisecond); err == nil {
+		t.Errorf("answered %d", res.StatusCode)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("cut after %s", took)
+	}
+	h.wantCharges()
+}
+
+func TestALongUploadThatMovesLives(t *testing.T) {
+	t.Parallel()
+	h := open(t, collect, within(300*time.Millisecond))
+	res, err := h.drips(60_000, 2000, 50*time.Millisecond) // 1.5 s
+	if err != nil || res.StatusCode != 200 {
+		t.Fatalf("%v, %v", res, err)
+	}
+	_ = res.Body.Close()
+	h.wantCharges("0.01")
+}
+
+// Once an answer has begun, a request may send its parts as slowly as a conversation goes.
+func TestTheRestOfABodyMayDripOnceTheAnswerHasBegun(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		w.(http.Flusher).Flush()
+		_, _ = io.Copy(w, r.Body)
+	}, within(300*time.Millisecond))
+	conn, in := h.raw("POST /v1/call/weather/cheap HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.key + "\r\nContent-Length: 20\r\n\r\n")
+	res, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		wait(t.Context(), 50*time.Millisecond)
+		sends("x")(conn)
+	}
+	if body, err := io.ReadAll(res.Body); err != nil || string(body) != strings.Repeat("x", 20) {
+		t.Errorf("%q, %v", body, err)
+	}
+	h.wantCharges("0.01")
+}

@@ -88,22 +88,27 @@ var ofStores = []guard{
 	},
 	{
 		"an Idempotency-Key taken over keeps its event", "adapters/postgres/idempotency.go",
-		"event_id = CASE i.state WHEN 'running' THEN i.event_id ELSE excluded.event_id END", "event_id = excluded.event_id",
+		"event_id = CASE state WHEN 'running' THEN event_id ELSE $4 END", "event_id = $4",
 		stores, contract + "/a_dead_call",
 	},
 	{
 		"a live call's Idempotency-Key is not taken over", "adapters/postgres/idempotency.go",
-		"WHEN 'running' THEN i.locked_until <= clock_timestamp() AND", "WHEN 'running' THEN",
+		"WHEN 'running' THEN locked_until <= clock_timestamp() AND fingerprint", "WHEN 'running' THEN fingerprint",
 		stores, contract + "/a_key_is_claimed",
 	},
 	{
 		"a running Idempotency-Key has no retention", "adapters/postgres/idempotency.go",
-		"WHEN 'running' THEN i.locked_until <= clock_timestamp() AND", "WHEN 'running' THEN least(i.expires_at, i.locked_until) <= clock_timestamp() AND",
+		"WHEN 'running' THEN locked_until <= clock_timestamp() AND fingerprint", "WHEN 'running' THEN least(expires_at, locked_until) <= clock_timestamp() AND fingerprint",
 		stores, contract + "/a_key_past",
 	},
 	{
+		"a takeover looks again when it has the key", "adapters/postgres/idempotency.go",
+		"WHERE user_id = $1 AND key = $2 AND ` + over + `\n", "WHERE user_id = $1 AND key = $2\n",
+		stores, "TestWhatMeetsAChargeUnderWay",
+	},
+	{
 		"an Idempotency-Key is not new beside a repeat", "adapters/postgres/idempotency.go",
-		"ELSE greatest(i.expires_at, i.repeat_until) <= clock_timestamp() END", "ELSE i.expires_at <= clock_timestamp() END",
+		"ELSE greatest(expires_at, repeat_until) <= clock_timestamp() END", "ELSE expires_at <= clock_timestamp() END",
 		stores, contract + "/a_key_past",
 	},
 	{
@@ -153,8 +158,8 @@ var ofStores = []guard{
 	},
 	{
 		"a free repeat comes in time", "adapters/postgres/idempotency.go",
-		"COALESCE(repeat_until IS NULL AND answered_at > clock_timestamp() - make_interval(secs => $3), false)",
-		"COALESCE(repeat_until IS NULL AND $3::float8 > 0, false)",
+		"COALESCE(repeat_until IS NULL AND answered_at > clock_timestamp() - make_interval(secs => $4), false)",
+		"COALESCE(repeat_until IS NULL AND $4::float8 > 0, false)",
 		stores, contract + "/a_repeat_comes_too_late",
 	},
 	{

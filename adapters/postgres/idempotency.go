@@ -34,28 +34,34 @@ func NewIdempotency(db *sqlx.DB) *Idempotency {
 	return &Idempotency{db: db, keeping: make(chan struct{}, most)}
 }
 
-// The insert claims a key that is new, or past its retention. A dead call's key is taken over with its event id, however old
-// it is. What the row says once its lock is held decides, and a charge under way holds that lock.
+// The insert claims a key that is new. It locks nothing when the key is there, however many ask.
 const claimIdempotency = `
-INSERT INTO idempotency AS i (user_id, key, fingerprint, event_id, claim, locked_until, expires_at)
+INSERT INTO idempotency (user_id, key, fingerprint, event_id, claim, locked_until, expires_at)
 VALUES ($1, $2, $3, $4, $4, clock_timestamp() + make_interval(secs => $5), clock_timestamp() + make_interval(secs => $6))
-ON CONFLICT (user_id, key) DO UPDATE
-SET fingerprint = excluded.fingerprint,
-    event_id = CASE i.state WHEN 'running' THEN i.event_id ELSE excluded.event_id END,
-    claim = excluded.claim, state = 'running', locked_until = excluded.locked_until, expires_at = excluded.expires_at,
-    body_hash = NULL, status_code = NULL, header_lines = NULL, body = NULL, answered_at = NULL, repeat_until = NULL,
-    created_at = clock_timestamp()
-WHERE CASE i.state
-      WHEN 'running' THEN i.locked_until <= clock_timestamp() AND i.fingerprint = excluded.fingerprint
-      ELSE greatest(i.expires_at, i.repeat_until) <= clock_timestamp() END
+ON CONFLICT DO NOTHING`
+
+// over is the condition that a key can be claimed again: its call is dead, or its answer past its retention.
+const over = `
+CASE state WHEN 'running' THEN locked_until <= clock_timestamp() AND fingerprint = $3
+           ELSE greatest(expires_at, repeat_until) <= clock_timestamp() END`
+
+// A dead call's key is taken over with its event id, however old it is. What the row says once its lock is held decides, and a
+// charge under way holds that lock.
+const takeOverIdempotency = `
+UPDATE idempotency
+SET fingerprint = $3, event_id = CASE state WHEN 'running' THEN event_id ELSE $4 END,
+    claim = $4, state = 'running', locked_until = clock_timestamp() + make_interval(secs => $5),
+    expires_at = clock_timestamp() + make_interval(secs => $6), body_hash = NULL, status_code = NULL, header_lines = NULL,
+    body = NULL, answered_at = NULL, repeat_until = NULL, created_at = clock_timestamp()
+WHERE user_id = $1 AND key = $2 AND ` + over + `
 RETURNING event_id`
 
 // A repeat is offered for ports.FreeRepeat; repeating tells that one is under way.
 const readIdempotency = `
 SELECT fingerprint, event_id, state, body_hash, COALESCE(status_code, 0) AS status_code, header_lines,
        CASE state WHEN 'answered' THEN body END AS body,
-       COALESCE(repeat_until IS NULL AND answered_at > clock_timestamp() - make_interval(secs => $3), false) AS repeatable,
-       COALESCE(repeat_until > clock_timestamp(), false) AS repeating
+       COALESCE(repeat_until IS NULL AND answered_at > clock_timestamp() - make_interval(secs => $4), false) AS repeatable,
+       COALESCE(repeat_until > clock_timestamp(), false) AS repeating, ` + over + ` AS over
 FROM idempotency WHERE user_id = $1 AND key = $2`
 
 const repeatIdempotency = `
@@ -67,14 +73,12 @@ WHERE user_id = $1 AND key = $2 AND event_id = $3 AND state = 'answered' AND bod
 func (s *Idempotency) Claim(ctx context.Context, c ports.IdempotencyClaim) (ports.IdempotencyState, error) {
 	const tries = 3 // a key that is given up between the statements is claimed anew
 	for range tries {
-		var event id.ID
-		err := s.db.QueryRowContext(ctx, claimIdempotency, c.Consumer, c.Key, c.Fingerprint, c.Event, c.Lease.Seconds(), c.Retention.Seconds()).
-			Scan(&event)
-		if err == nil {
-			return ports.IdempotencyState{Outcome: ports.IdempotencyClaimed, Event: event}, nil
-		}
-		if !errors.Is(err, sql.ErrNoRows) {
+		n, err := s.exec(ctx, claimIdempotency, c.Consumer, c.Key, c.Fingerprint, c.Event, c.Lease.Seconds(), c.Retention.Seconds())
+		if err != nil {
 			return ports.IdempotencyState{}, fmt.Errorf("claim an Idempotency-Key: %w", err)
+		}
+		if n == 1 {
+			return ports.IdempotencyState{Outcome: ports.IdempotencyClaimed, Event: c.Event}, nil
 		}
 		state, err := s.read(ctx, c)
 		if !errors.Is(err, sql.ErrNoRows) {
@@ -84,7 +88,16 @@ func (s *Idempotency) Claim(ctx context.Context, c ports.IdempotencyClaim) (port
 	return ports.IdempotencyState{Outcome: ports.IdempotencyRunning}, nil
 }
 
-// read tells what became of the call that has the key.
+// exec runs a statement and returns how many rows it changed.
+func (s *Idempotency) exec(ctx context.Context, statement string, args ...any) (int64, error) {
+	res, err := s.db.ExecContext(ctx, statement, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// read tells what became of the call that has the key, or takes the key from it.
 func (s *Idempotency) read(ctx context.Context, c ports.IdempotencyClaim) (ports.IdempotencyState, error) {
 	var row struct {
 		Fingerprint []byte `db:"fingerprint"`
@@ -96,12 +109,15 @@ func (s *Idempotency) read(ctx context.Context, c ports.IdempotencyClaim) (ports
 		Body        []byte `db:"body"`
 		Repeatable  bool   `db:"repeatable"`
 		Repeating   bool   `db:"repeating"`
+		Over        bool   `db:"over"`
 	}
-	if err := s.db.GetContext(ctx, &row, readIdempotency, c.Consumer, c.Key, ports.FreeRepeat.Seconds()); err != nil {
+	if err := s.db.GetContext(ctx, &row, readIdempotency, c.Consumer, c.Key, c.Fingerprint, ports.FreeRepeat.Seconds()); err != nil {
 		return ports.IdempotencyState{}, fmt.Errorf("read an Idempotency-Key: %w", err)
 	}
 	out := ports.IdempotencyState{Event: row.Event}
 	switch {
+	case row.Over:
+		return s.takeOver(ctx, c)
 	case !bytes.Equal(row.Fingerprint, c.Fingerprint):
 		out.Outcome = ports.IdempotencyConflict
 	case row.State == "running":
@@ -121,16 +137,23 @@ func (s *Idempotency) read(ctx context.Context, c ports.IdempotencyClaim) (ports
 	return out, nil
 }
 
+// takeOver claims a key that is over, unless another call is faster or its charge has come after all.
+func (s *Idempotency) takeOver(ctx context.Context, c ports.IdempotencyClaim) (ports.IdempotencyState, error) {
+	out := ports.IdempotencyState{Outcome: ports.IdempotencyClaimed}
+	err := s.db.GetContext(ctx, &out.Event, takeOverIdempotency, c.Consumer, c.Key, c.Fingerprint, c.Event, c.Lease.Seconds(), c.Retention.Seconds())
+	if err != nil {
+		return ports.IdempotencyState{}, fmt.Errorf("take an Idempotency-Key over: %w", err)
+	}
+	return out, nil
+}
+
 // repeat takes the free repeat, unless another call is faster.
 func (s *Idempotency) repeat(ctx context.Context, c ports.IdempotencyClaim, out ports.IdempotencyState) (ports.IdempotencyState, error) {
-	res, err := s.db.ExecContext(ctx, repeatIdempotency, c.Consumer, c.Key, out.Event, c.Event, c.Lease.Seconds(), ports.FreeRepeat.Seconds())
+	n, err := s.exec(ctx, repeatIdempotency, c.Consumer, c.Key, out.Event, c.Event, c.Lease.Seconds(), ports.FreeRepeat.Seconds())
 	if err != nil {
 		return ports.IdempotencyState{}, fmt.Errorf("claim a free repeat: %w", err)
 	}
-	switch n, err := res.RowsAffected(); {
-	case err != nil:
-		return ports.IdempotencyState{}, err
-	case n == 0:
+	if n == 0 {
 		out.Outcome, out.Answer = ports.IdempotencyRunning, nil // the next look tells what it is
 	}
 	return out, nil
@@ -159,12 +182,11 @@ func (s *Idempotency) Keep(ctx context.Context, k ports.ClaimedKey, a usage.Idem
 			body = []byte{} // an empty answer is kept; NULL means that it is not
 		}
 	}
-	res, err := s.db.ExecContext(ctx, keepIdempotency, k.Consumer, k.Key, k.Claim, a.BodyHash, a.Status, header, body)
+	n, err := s.exec(ctx, keepIdempotency, k.Consumer, k.Key, k.Claim, a.BodyHash, a.Status, header, body)
 	if err != nil {
 		return false, fmt.Errorf("keep an answer: %w", err)
 	}
-	n, err := res.RowsAffected()
-	return n == 1, err
+	return n == 1, nil
 }
 
 // Rows are locked in one order, as the journal does it: two statements that each want many keys cannot wait in a circle.
@@ -216,7 +238,7 @@ WHERE user_id = $1 AND key = $2 AND claim = $3 AND state = 'answered' AND repeat
 
 // Release implements ports.Idempotency.
 func (s *Idempotency) Release(ctx context.Context, k ports.ClaimedKey) error {
-	if _, err := s.db.ExecContext(ctx, releaseIdempotency, k.Consumer, k.Key, k.Claim); err != nil {
+	if _, err := s.exec(ctx, releaseIdempotency, k.Consumer, k.Key, k.Claim); err != nil {
 		return fmt.Errorf("release an Idempotency-Key: %w", err)
 	}
 	return nil
@@ -234,10 +256,9 @@ func (s *Idempotency) Sweep(ctx context.Context, limit int) (int, error) {
 		      WHEN 'running' THEN locked_until <= clock_timestamp() - make_interval(secs => $2)
 		      ELSE COALESCE(repeat_until <= clock_timestamp(), true) END
 		ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)`
-	res, err := s.db.ExecContext(ctx, sweep, limit, deadFor.Seconds())
+	n, err := s.exec(ctx, sweep, limit, deadFor.Seconds())
 	if err != nil {
 		return 0, fmt.Errorf("sweep Idempotency-Keys: %w", err)
 	}
-	n, err := res.RowsAffected()
-	return int(n), err
+	return int(n), nil
 }

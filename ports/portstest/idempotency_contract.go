@@ -266,6 +266,7 @@ func idempotencyContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 		w.AgeKeys(t, 31*time.Second)
 		heir := w.claim()
 		w.try(heir, ports.IdempotencyClaimed)
+		w.extend(0, late)
 		w.extend(1, late, heir)
 		w.release(late)
 		w.keep(late, whole, false)

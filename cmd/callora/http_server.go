@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
+	"github.com/CalloraOrg/callora-backend/ports"
 )
 
 // Bounds of the HTTP server. There is no write time-out and no whole-request time-out: the gateway carries streams of any
@@ -65,14 +68,17 @@ type server struct {
 	addr net.Addr // once it is open
 	log  *zap.Logger
 	done chan struct{} // closed when it accepts no more
+
+	newID   ports.NewID
+	refused func(status int) // hears of what the server refuses before any handler
 }
 
-func makeServer(h http.Handler, log *zap.Logger) (*server, error) {
+func makeServer(h http.Handler, log *zap.Logger, newID ports.NewID, refused func(status int)) (*server, error) {
 	errorLog, err := zap.NewStdLogAt(log, zap.WarnLevel)
 	if err != nil {
 		return nil, err
 	}
-	return &server{log: log, done: make(chan struct{}), http: http.Server{
+	return &server{log: log, done: make(chan struct{}), newID: newID, refused: refused, http: http.Server{
 		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: errorLog,
 	}}, nil
 }
@@ -109,7 +115,7 @@ func (s *server) open(ctx context.Context, host string, port int) error {
 	s.addr = l.Addr()
 	go func() {
 		defer close(s.done)
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(httpkit.ServerErrors(l, s.newID, s.refused)); !errors.Is(err, http.ErrServerClosed) {
 			s.log.Error("the HTTP server stopped", zap.Error(err))
 		}
 	}()

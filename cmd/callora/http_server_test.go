@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +14,7 @@ import (
 	"go.uber.org/fx"
 	"go.uber.org/zap"
 
+	"github.com/CalloraOrg/callora-backend/adapters/system"
 	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 )
 
@@ -52,6 +56,33 @@ func TestCallsInFlightAreWaitedForAndNotLongerThanAsked(t *testing.T) {
 			t.Error("the end of a call was not seen")
 		}
 	})
+}
+
+func TestWhatIsNoRequestIsRefusedWithTheEnvelope(t *testing.T) {
+	refused := make(chan int, 1)
+	s, err := makeServer(http.NotFoundHandler(), zap.NewNop(), system.NewID, func(status int) { refused <- status })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.open(t.Context(), "127.0.0.1", 0); err != nil {
+		t.Fatal(err)
+	}
+	defer s.http.Close()
+	c, err := net.Dial("tcp", s.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "NONSENSE\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") || !strings.Contains(string(answer), `{"code":"MALFORMED_REQUEST",`) {
+		t.Errorf("%q, %v", answer, err)
+	}
+	if status := <-refused; status != http.StatusBadRequest {
+		t.Errorf("counted as %d", status)
+	}
 }
 
 func TestTheWiringIsComplete(t *testing.T) {

@@ -97,8 +97,13 @@ func corsOf(cfg *config.Config) edge.CORS {
 	return edge.CORS{Origins: cfg.Origins, Development: cfg.Env == "development", Production: cfg.Production()}
 }
 
-func newServer(cfg *config.Config, log *zap.Logger, rest restHandler, g *gateway.Gateway, calls *inFlight) (*server, error) {
-	return makeServer(dispatch(rest, forBrowsers(corsOf(cfg), g), calls), log)
+// malformed is how metrics name requests that no handler has seen.
+const malformed = "_malformed"
+
+func newServer(cfg *config.Config, log *zap.Logger, rest restHandler, g *gateway.Gateway, calls *inFlight, m *metrics.Metrics,
+	newID ports.NewID) (*server, error) {
+	refused := func(status int) { m.Observe("", malformed, "other", status, 0) }
+	return makeServer(dispatch(rest, forBrowsers(corsOf(cfg), g), calls), log, newID, refused)
 }
 
 // forBrowsers adds CORS to calls that come from a page; all others, nearly all, pass as they are.

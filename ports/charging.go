@@ -33,17 +33,38 @@ type Hold interface {
 type Leases interface {
 	// Grant opens a lease for node on the consumer's vault on a network: as much as want where the vault is rich, down
 	// to exactly need where it is nearly empty, and down to atLeast where need is no longer there. Fault:
-	// vault.ErrShort when not even atLeast is free or there is no vault. One transaction.
+	// vault.ErrShort when not even atLeast is free or there is no vault. One transaction. When its outcome is unknown it
+	// is asked again with the same ID and Again: then it waits for the first attempt, renews what that has granted, however
+	// much, and is a new grant when it has granted nothing. ErrLeaseEnded: that lease has been closed since.
 	Grant(ctx context.Context, g LeaseGrant) (vault.Lease, error)
 	// Renew extends the node's leases that are still open, by ttl from the database's now, and returns which were.
 	Renew(ctx context.Context, node id.ID, leases []id.ID, ttl time.Duration) ([]id.ID, error)
-	// Return gives parts of the node's open leases back that no call needs: they are free again. The caller states no more
-	// than it knows to be neither used nor set aside; a lease that has been closed gives nothing back.
+	// Return shrinks the node's open leases to what it still needs of them; the rest is free again. A lease of which nothing
+	// is needed but what it used is closed. Leases only ever shrink, so that asking again is safe.
 	Return(ctx context.Context, node id.ID, parts []LeasePart) error
 	// Close ends leases of the node: the unused rest is free again, the used part becomes uncollected. Closing twice
 	// changes nothing.
 	Close(ctx context.Context, node id.ID, leases []id.ID) error
 }
+
+// LeaseSuccession lets leases end although calls that draw on them go on, e.g. streams.
+type LeaseSuccession interface {
+	// Replace closes open leases of the node and opens a successor for each with Need of what they did not use, or all of it
+	// where that is less; the rest is free again. It needs no free money of the vault. It returns those successors that
+	// are open, renewed by ttl: one that is missing had nothing to open with, or its lease, or itself, had ended before.
+	// One transaction for all; asking again with the same successors is safe and says the same.
+	Replace(ctx context.Context, node id.ID, leases []LeaseReplacement, ttl time.Duration) ([]vault.Lease, error)
+}
+
+// LeaseReplacement names a lease and its successor.
+type LeaseReplacement struct {
+	Lease     id.ID
+	Successor id.ID
+	Need      money.Amount // what calls in flight have reserved
+}
+
+// ErrLeaseEnded means that a lease which was asked for again has been closed.
+var ErrLeaseEnded = errors.New("the lease has ended")
 
 // LeaseGrant is the request for a lease.
 type LeaseGrant struct {
@@ -55,16 +76,18 @@ type LeaseGrant struct {
 	Need     money.Amount
 	Want     money.Amount
 	TTL      time.Duration
+	Again    bool // an earlier attempt with this ID has an unknown outcome
 
-	// GiveBack is what the node's earlier leases on the vault no longer need: it is free again before the new lease is
-	// sized, also when the grant itself is then refused. See Leases.Return.
+	// GiveBack is what the node still needs of its earlier leases on the vault: the rest is free again before the new lease
+	// is sized, also when the grant itself is then refused. See Leases.Return.
 	GiveBack []LeasePart
 }
 
-// LeasePart is an amount of a lease.
+// LeasePart is what a node still needs of a lease: what calls have used and what calls in flight have reserved, as far as
+// the node knows. Less than the lease has used means that it knows too little, and changes nothing.
 type LeasePart struct {
-	Lease  id.ID
-	Amount money.Amount
+	Lease id.ID
+	Keep  money.Amount
 }
 
 // UsageJournal makes calls durable.

@@ -86,4 +86,44 @@ var ofCharging = []guard{
 		"l.epoch = max(l.epoch, n.rec.Epoch+1)", "",
 		charging, "TestOfABatchOnlyThoseWhoGaveUpAreVoided",
 	},
+	{
+		"a grant without an answer is asked for again", "app/charging/account.go",
+		"\t\ta.unknown = g.ID\n", "",
+		charging, "TestAGrantWithoutAnAnswerIsNotLost",
+	},
+	{
+		"a grant that nobody waits for any more goes back", "app/charging/maintain.go",
+		"if !a.unknown.IsZero() && !a.refilling {", "if false {",
+		charging, "TestAGrantThatNobodyWaitsForAnyMoreGoesBack",
+	},
+	{
+		"a grant that is too small for later calls refuses none", "app/charging/account.go",
+		"if got.Granted.Less(g.Need) && !g.Again {", "if got.Granted.Less(g.Need) {",
+		charging, "TestAGrantThatIsTooSmallForLaterCallsIsJoinedWithTheRestOfTheVault",
+	},
+	{
+		"a drain gives back a grant without an answer", "app/charging/maintain.go",
+		"\t\ta.refill(true)\n\t\ta.mu.Lock()", "\t\ta.mu.Lock()",
+		charging, "TestADrainGivesBackAGrantWithoutAnAnswer",
+	},
+	{
+		"a long call does not pin the money of others", "app/charging/maintain.go",
+		"case l.pins(now, a.charger.cfg.LeaseMaxAge), ", "case ",
+		charging, "TestALongCallDoesNotPinMoney",
+	},
+	{
+		"a charge on a lease that was replaced is sent again", "app/charging/store.go",
+		"if outcomes[i] == ports.Fenced && n.hold.lease != nil", "if false && n.hold.lease != nil",
+		charging, "TestAStreamThatEndsWhileItsLeaseIsReplacedIsChargedOnce",
+	},
+	{
+		"a lease that was perhaps replaced is neither renewed nor given back", "app/charging/lease.go",
+		" && l.successor.IsZero() }", " }",
+		charging, "TestAStreamThatEndsWhileItsLeaseIsReplacedIsChargedOnce",
+	},
+	{
+		"parts whose return was lost are given back again", "app/charging/maintain.go",
+		"return err // the next pass says it again", "_ = err",
+		charging, "TestWhatIsAskedAgainOfALeaseHappensOnce",
+	},
 }

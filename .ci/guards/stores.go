@@ -55,8 +55,8 @@ var ofStores = []guard{
 	},
 	{
 		"money given back waits for an expiry at the same moment", "adapters/postgres/leases.go",
-		"SELECT id FROM leases WHERE id = ANY ($2) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE",
-		"SELECT id FROM leases WHERE id = ANY ($2) AND node_id = $1 AND state = 'open'",
+		"SELECT id, granted FROM leases WHERE id = ANY ($2) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE",
+		"SELECT id, granted FROM leases WHERE id = ANY ($2) AND node_id = $1 AND state = 'open'",
 		stores, meeting,
 	},
 	{
@@ -77,7 +77,7 @@ var ofStores = []guard{
 	},
 	{
 		"no more is given back than is unused", "adapters/postgres/leases.go",
-		" AND l.granted - p.amount >= l.used", "",
+		" AND p.keep >= l.used", "",
 		stores, contract,
 	},
 	{
@@ -196,5 +196,25 @@ var ofStores = []guard{
 		"a step down does not lose balances", "db/migrations/00001_accounts.sql",
 		"WHERE balance_snapshot > 0 OR", "WHERE",
 		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion",
+	},
+	{
+		"a grant that is asked for again is not granted twice", "adapters/postgres/leases.go",
+		"if granted || err != nil {\n\t\t\t\treturn err", "if granted = false; err != nil {\n\t\t\t\treturn err",
+		stores, "TestAGrantThatIsAskedAgainWaitsForTheFirstAttempt",
+	},
+	{
+		"a lease is replaced once", "adapters/postgres/leases.go",
+		"WHERE id = ANY ($2::uuid[]) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE\n), next", "WHERE id = ANY ($2::uuid[]) AND node_id = $1 AND state = 'open'\n), next",
+		stores, "TestALeaseThatIsReplacedAgainIsReplacedOnce",
+	},
+	{
+		"a successor gets no more than is left", "adapters/postgres/leases.go",
+		"least(a.need, o.granted - o.used) AS rest", "a.need AS rest",
+		stores, contract,
+	},
+	{
+		"a lease never grows", "adapters/postgres/leases.go",
+		" AND p.keep < l.granted", "",
+		stores, contract,
 	},
 }

@@ -37,7 +37,7 @@ func chargingWorld(t testing.TB, db *sqlx.DB) portstest.ChargingWorld {
 	exec(t, `INSERT INTO apis (id, developer_id, slug, name, base_url, category, status)
 		VALUES ($1, $2, 'weather', 'Weather', 'https://example.com', 'data', 'active')`, api, developer)
 	return portstest.ChargingWorld{
-		Leases: leases, Expiry: leases, Journal: postgres.NewJournal(db), Revenue: postgres.NewRevenue(db), Idempotency: postgres.NewIdempotency(db), Auditor: postgres.NewAuditor(db),
+		Leases: leases, Succession: leases, Expiry: leases, Journal: postgres.NewJournal(db), Revenue: postgres.NewRevenue(db), Idempotency: postgres.NewIdempotency(db), Auditor: postgres.NewAuditor(db),
 		NewID: newID,
 		Fund: func(t testing.TB, balance money.Amount) id.ID {
 			t.Helper()

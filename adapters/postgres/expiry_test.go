@@ -30,7 +30,7 @@ func TestWhatMeetsTheExpiryPassFindsTheLeaseClosed(t *testing.T) {
 			}
 		},
 		"money given back is not freed again": func(t *testing.T, w portstest.ChargingWorld, node id.ID, paid, _ usage.Record) {
-			part := ports.LeasePart{Lease: paid.LeaseID, Amount: money.FromStroops(40)}
+			part := ports.LeasePart{Lease: paid.LeaseID, Keep: money.FromStroops(60)}
 			if err := w.Leases.Return(t.Context(), node, []ports.LeasePart{part}); err != nil {
 				t.Error(err)
 			}
@@ -39,6 +39,13 @@ func TestWhatMeetsTheExpiryPassFindsTheLeaseClosed(t *testing.T) {
 			open, err := w.Leases.Renew(t.Context(), node, []id.ID{paid.LeaseID}, time.Minute)
 			if err != nil || len(open) != 0 {
 				t.Errorf("%v are renewed, %v; want none", open, err)
+			}
+		},
+		"a lease is not replaced": func(t *testing.T, w portstest.ChargingWorld, node id.ID, paid, _ usage.Record) {
+			r := ports.LeaseReplacement{Lease: paid.LeaseID, Successor: newID(), Need: money.FromStroops(40)}
+			open, err := w.Succession.Replace(t.Context(), node, []ports.LeaseReplacement{r}, time.Minute)
+			if err != nil || len(open) != 0 {
+				t.Errorf("%v succeed it, %v; want none", open, err)
 			}
 		},
 		"a lease is not ended again": func(t *testing.T, w portstest.ChargingWorld, node id.ID, paid, _ usage.Record) {

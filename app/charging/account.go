@@ -30,6 +30,7 @@ type account struct {
 	waiting   []*waiter
 	refilling bool
 	dead      bool  // no longer in the charger's table: calls must look again
+	unknown   id.ID // the grant whose outcome is unknown: it is asked for again before any other
 	perSecond int64 // stroops, as the last lease was spent: what the next one is sized by
 	reserved  int64 // stroops held by calls in flight
 	open      int64 // calls in flight
@@ -71,7 +72,7 @@ func (a *account) reserve(ctx context.Context, price int64, now time.Time) (*lea
 	a.waiting = append(a.waiting, w)
 	if !a.refilling {
 		a.refilling = true
-		a.charger.background.Go(a.refill)
+		a.charger.background.Go(func() { a.refill(false) })
 	}
 	a.mu.Unlock()
 
@@ -95,20 +96,21 @@ func (a *account) leave(w *waiter, cause error) error {
 	select {
 	case got := <-w.done:
 		if got.lease != nil {
-			a.giveBack(got.lease, w.price, false)
+			a.giveBack(got.lease, w.price, id.ID{})
 		}
 	default:
 	}
 	return cause
 }
 
-// refill gets leases until no call waits.
-func (a *account) refill() {
+// refill gets leases until no call waits. With recover it also asks once for a grant whose outcome is unknown.
+func (a *account) refill(recover bool) {
 	for {
-		grant, ok := a.nextGrant()
+		grant, ok := a.nextGrant(recover)
 		if !ok {
 			return
 		}
+		recover = false
 		asked := a.charger.now()
 		ctx, cancel := context.WithTimeout(a.charger.life, a.charger.cfg.GrantTimeout)
 		got, err := a.charger.leases.Grant(ctx, grant)
@@ -118,23 +120,32 @@ func (a *account) refill() {
 }
 
 // nextGrant retires the current lease and sizes its successor for the calls that wait; false when none does.
-func (a *account) nextGrant() (ports.LeaseGrant, bool) {
+func (a *account) nextGrant(recover bool) (ports.LeaseGrant, bool) {
 	now := a.charger.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.serveWaiting(now, nil)
+	g := ports.LeaseGrant{
+		ID: a.unknown, Again: !a.unknown.IsZero(), Node: a.charger.node, Consumer: a.consumer, Network: a.charger.cfg.Network,
+		TTL: a.charger.cfg.LeaseTTL,
+	}
+	if len(a.waiting) == 0 && recover && g.Again {
+		more := money.FromStroops(math.MaxInt64) // than any vault has: nothing is granted anew
+		g.AtLeast, g.Need, g.Want = more, more, more
+		return g, true
+	}
 	if len(a.waiting) == 0 {
 		a.refilling = false
 		return ports.LeaseGrant{}, false
+	}
+	if !g.Again {
+		g.ID = a.charger.newID()
 	}
 	atLeast, need := int64(math.MaxInt64), int64(0)
 	for _, w := range a.waiting {
 		w.asked = true
 		atLeast = min(atLeast, w.price)
 		need = addUpTo(need, w.price)
-	}
-	g := ports.LeaseGrant{
-		ID: a.charger.newID(), Node: a.charger.node, Consumer: a.consumer, Network: a.charger.cfg.Network, TTL: a.charger.cfg.LeaseTTL,
 	}
 	if a.current != nil {
 		a.retire(a.current, now)
@@ -154,19 +165,37 @@ func (a *account) granted(g ports.LeaseGrant, got vault.Lease, asked time.Time, 
 	now := a.charger.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err == nil {
-		a.current = &lease{
-			id: got.ID, free: got.Granted.Stroops(), born: asked, drawn: now, stopAt: asked.Add(a.charger.cfg.LeaseTTL / 2),
+	short := errors.Is(err, vault.ErrShort)
+	a.unknown = id.ID{}
+	if err == nil || short {
+		a.returned(g.GiveBack)
+	}
+	switch {
+	case err == nil:
+		l := newLease(got, asked, now, a.charger.cfg.LeaseTTL)
+		a.leases[l.id] = l
+		if l.retired = a.current != nil; !l.retired { // one that was recovered when nobody waited is not needed
+			a.current = l
 		}
-		a.leases[got.ID] = a.current
-		if got.Granted.Less(g.Need) {
+		if got.Granted.Less(g.Need) && !g.Again {
 			err = vault.ErrShort // for those the rest of the vault does not cover
 		}
-	}
-	if err != nil && !errors.Is(err, vault.ErrShort) {
+	case g.Again && errors.Is(err, ports.ErrLeaseEnded):
+		err = nil // those who wait ask for a new one
+	case !short:
+		a.unknown = g.ID
 		err = usage.ErrNotRecorded.Because(err)
 	}
 	a.serveWaiting(now, err)
+}
+
+// returned notes that the database has heard what is still needed of leases. The caller holds the mutex.
+func (a *account) returned(parts []ports.LeasePart) {
+	for _, p := range parts {
+		if l := a.leases[p.Lease]; l != nil {
+			l.told = min(l.told, p.Keep.Stroops())
+		}
+	}
 }
 
 // serveWaiting hands the current lease to waiting calls in order. With a refusal, those that the last grant was sized for
@@ -207,14 +236,14 @@ func (a *account) take(l *lease, price int64, now time.Time) {
 }
 
 // finish ends a hold on l.
-func (a *account) finish(l *lease, price int64, charged bool) {
+func (a *account) finish(l *lease, price int64, payer id.ID) {
 	a.mu.Lock()
-	a.giveBack(l, price, charged)
+	a.giveBack(l, price, payer)
 	a.mu.Unlock()
 }
 
-func (a *account) giveBack(l *lease, price int64, charged bool) {
-	l.finish(price, charged)
+func (a *account) giveBack(l *lease, price int64, payer id.ID) {
+	l.finish(price, payer)
 	a.reserved -= price
 	a.open--
 }
@@ -223,6 +252,10 @@ func (a *account) giveBack(l *lease, price int64, charged bool) {
 func (a *account) lose(l *lease) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.drop(l)
+}
+
+func (a *account) drop(l *lease) {
 	l.lost = true
 	if a.current == l {
 		a.current = nil

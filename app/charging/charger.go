@@ -18,10 +18,16 @@ import (
 // errEnded means a hold was charged after it had already been charged or released: a fault of the caller.
 var errEnded = errors.New("the hold has already ended")
 
+// Leases is where a charger has its money from.
+type Leases interface {
+	ports.Leases
+	ports.LeaseSuccession
+}
+
 // Charger implements ports.Charger for one gateway node.
 type Charger struct {
 	cfg     Config
-	leases  ports.Leases
+	leases  Leases
 	journal ports.UsageJournal
 	now     ports.Clock
 	newID   ports.NewID
@@ -44,7 +50,7 @@ type Charger struct {
 const drainGrace = 500 * time.Millisecond
 
 // New returns a charger that is not yet running, see Start.
-func New(cfg Config, leases ports.Leases, journal ports.UsageJournal, now ports.Clock, newID ports.NewID) *Charger {
+func New(cfg Config, leases Leases, journal ports.UsageJournal, now ports.Clock, newID ports.NewID) *Charger {
 	t := &Charger{
 		cfg: cfg, leases: leases, journal: journal, now: now, newID: newID, node: newID(), born: now(), stopMaintenance: make(chan struct{}),
 	}

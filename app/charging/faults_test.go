@@ -367,6 +367,7 @@ func storm(t *testing.T, rt *rapid.T, seed uint64, funds, faults int, async bool
 		return nil
 	}
 	mode := func(c *Config) {
+		c.LeaseMaxAge = 2 * time.Second // streams outlive their leases
 		if async {
 			c.Mode = Async
 		}
@@ -396,6 +397,9 @@ func storm(t *testing.T, rt *rapid.T, seed uint64, funds, faults int, async bool
 				return
 			}
 			defer hold.Release()
+			if roll(8) == 0 {
+				time.Sleep(time.Duration(roll(60_000)) * time.Millisecond)
+			}
 			time.Sleep(time.Duration(roll(3000)) * time.Millisecond)
 			if roll(4) == 0 {
 				return // not chargeable

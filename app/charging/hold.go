@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/money"
 	"github.com/CalloraOrg/callora-backend/domain/usage"
 )
@@ -44,20 +45,21 @@ func (h *hold) push(n *entry) error {
 	if h.account.shard.push(n) {
 		return nil
 	}
-	h.finish(false)
+	h.finish(id.ID{})
 	return usage.ErrNotRecorded
 }
 
 // Release implements ports.Hold.
 func (h *hold) Release() {
 	if !h.ended.Swap(true) {
-		h.finish(false)
+		h.finish(id.ID{})
 	}
 }
 
-func (h *hold) finish(charged bool) {
+// finish ends the hold, which was charged to the lease payer; the zero id: not at all.
+func (h *hold) finish(payer id.ID) {
 	if h.lease != nil {
-		h.account.finish(h.lease, h.price, charged)
+		h.account.finish(h.lease, h.price, payer)
 	}
 }
 
@@ -65,10 +67,22 @@ func (h *hold) finish(charged bool) {
 type entry struct {
 	rec     usage.Record
 	hold    *hold
-	state   atomic.Int32 // who waits for it; see below
-	answer  chan error   // to the caller
-	sent    bool         // to the journal, perhaps without an answer
-	earlier []usage.Record
+	state   atomic.Int32   // who waits for it; see below
+	answer  chan error     // to the caller
+	sent    bool           // to the journal, perhaps without an answer
+	earlier []usage.Record // as it was sent with leases that have been replaced since
+}
+
+// address names the lease that the record is sent with: the one its hold is on by now.
+func (n *entry) address() {
+	l := n.hold.lease
+	if l == nil {
+		return
+	}
+	if n.sent && n.rec.LeaseID != l.id {
+		n.earlier = append(n.earlier, n.rec)
+	}
+	n.rec.LeaseID, n.rec.Epoch = l.id, l.epoch
 }
 
 // The states of an entry. A caller who waits is either answered or gives up, never both: whoever changes the state first

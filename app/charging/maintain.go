@@ -13,13 +13,20 @@ import (
 type kept struct {
 	account *account
 	lease   *lease
+	id      id.ID // the lease's at that moment
 }
 
 // maintenance is what one pass has to do in the database.
 type maintenance struct {
-	renew  []kept
-	finish []kept
-	spare  []ports.LeasePart
+	renew   []kept
+	finish  []kept
+	spare   []part
+	replace map[*shard][]kept
+}
+
+type part struct {
+	account *account
+	part    ports.LeasePart
 }
 
 func (t *Charger) maintainLoop() {
@@ -29,8 +36,8 @@ func (t *Charger) maintainLoop() {
 		select {
 		case <-tick.C:
 			ctx, cancel := context.WithTimeout(t.life, t.cfg.GrantTimeout)
-			if err := t.maintain(ctx); err != nil && t.cfg.Incident != nil {
-				t.cfg.Incident(Incident{Message: "leases could not be renewed or given back; the next pass tries again", Cause: err})
+			if err := t.maintain(ctx); err != nil {
+				t.untended(err)
 			}
 			cancel()
 		case <-t.stopMaintenance:
@@ -39,20 +46,26 @@ func (t *Charger) maintainLoop() {
 	}
 }
 
+func (t *Charger) untended(err error) {
+	if t.cfg.Incident != nil {
+		t.cfg.Incident(Incident{Message: "leases could not be renewed or given back; the next pass tries again", Cause: err})
+	}
+}
+
 // maintain renews the leases that calls need, and gives back what nobody needs.
 func (t *Charger) maintain(ctx context.Context) error {
-	var c maintenance
+	c := maintenance{replace: map[*shard][]kept{}}
 	t.accounts.Range(func(key, v any) bool {
 		if v.(*account).maintain(t.now(), &c) {
 			t.accounts.Delete(key)
 		}
 		return true
 	})
-	var spare error
-	if len(c.spare) > 0 {
-		spare = t.leases.Return(ctx, t.node, c.spare) // when it fails, the leases' close gives the rest back
+	err := errors.Join(t.renew(ctx, c.renew), t.giveBack(ctx, c.spare), t.finish(ctx, c.finish))
+	for s, leases := range c.replace {
+		s.replaceSoon(leases)
 	}
-	return errors.Join(t.renew(ctx, c.renew), spare, t.end(ctx, c.finish))
+	return err
 }
 
 // maintain adds what the account needs to the maintenance, and reports whether the account itself can be forgotten.
@@ -61,17 +74,27 @@ func (a *account) maintain(now time.Time, c *maintenance) (forget bool) {
 	defer a.mu.Unlock()
 	a.retireStale(now)
 	for _, l := range a.leases {
-		if l.finished() {
+		k := kept{a, l, l.id}
+		switch {
+		case l.finished():
 			l.closing = true
-			c.finish = append(c.finish, kept{a, l})
+			c.finish = append(c.finish, k)
+			continue
+		case l.pins(now, a.charger.cfg.LeaseMaxAge), !l.successor.IsZero() && !l.moving:
+			l.moving = true
+			c.replace[a.shard] = append(c.replace[a.shard], k)
 			continue
 		}
-		if part, ok := l.spare(); ok {
-			c.spare = append(c.spare, part)
+		if p, ok := l.spare(); ok {
+			c.spare = append(c.spare, part{a, p})
 		}
-		if !l.lost && !l.closing && now.After(l.stopAt.Add(-a.charger.cfg.LeaseTTL/4)) {
-			c.renew = append(c.renew, kept{a, l})
+		if l.settled() && now.After(l.stopAt.Add(-a.charger.cfg.LeaseTTL/4)) {
+			c.renew = append(c.renew, k)
 		}
+	}
+	if !a.unknown.IsZero() && !a.refilling {
+		a.refilling = true
+		a.charger.background.Go(func() { a.refill(true) })
 	}
 	a.dead = len(a.leases) == 0 && len(a.waiting) == 0 && !a.refilling
 	return a.dead
@@ -102,19 +125,44 @@ func (t *Charger) renew(ctx context.Context, leases []kept) error {
 		open[u] = true
 	}
 	for _, k := range leases {
-		if !open[k.lease.id] {
-			k.account.lose(k.lease)
-			continue
-		}
-		k.account.mu.Lock()
-		k.lease.stopAt = asked.Add(t.cfg.LeaseTTL / 2)
-		k.account.mu.Unlock()
+		k.account.renewed(k, open[k.id], asked)
 	}
 	return nil
 }
 
-// end closes leases in the database and forgets them. On an error they stay and are closed by a later pass.
-func (t *Charger) end(ctx context.Context, leases []kept) error {
+func (a *account) renewed(k kept, open bool, asked time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case k.lease.id != k.id: // replaced meanwhile
+	case open:
+		k.lease.stopAt = asked.Add(a.charger.cfg.LeaseTTL / 2)
+	default:
+		a.drop(k.lease)
+	}
+}
+
+func (t *Charger) giveBack(ctx context.Context, spare []part) error {
+	if len(spare) == 0 {
+		return nil
+	}
+	parts := make([]ports.LeasePart, len(spare))
+	for i, p := range spare {
+		parts[i] = p.part
+	}
+	if err := t.leases.Return(ctx, t.node, parts); err != nil {
+		return err // the next pass says it again
+	}
+	for _, p := range spare {
+		p.account.mu.Lock()
+		p.account.returned([]ports.LeasePart{p.part})
+		p.account.mu.Unlock()
+	}
+	return nil
+}
+
+// finish closes leases in the database and forgets them. On an error they stay and are closed by a later pass.
+func (t *Charger) finish(ctx context.Context, leases []kept) error {
 	if len(leases) == 0 {
 		return nil
 	}
@@ -123,39 +171,56 @@ func (t *Charger) end(ctx context.Context, leases []kept) error {
 		k.account.mu.Lock()
 		k.lease.closing = false
 		if err == nil {
-			delete(k.account.leases, k.lease.id)
+			delete(k.account.leases, k.id)
 		}
 		k.account.mu.Unlock()
 	}
 	return err
 }
 
-// giveAllBack closes every lease that no call holds.
+// giveAllBack closes every lease that no call holds, those too of which it is not known yet whether they are there.
 func (t *Charger) giveAllBack(ctx context.Context) error {
 	now := t.now()
 	var finished []kept
+	unknown := map[*shard][]kept{}
 	t.accounts.Range(func(_, v any) bool {
 		a := v.(*account)
+		a.refill(true)
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if a.current != nil {
 			a.retire(a.current, now)
 		}
 		for _, l := range a.leases {
-			if l.finished() {
-				l.closing = true
-				finished = append(finished, kept{a, l})
+			if !l.successor.IsZero() {
+				unknown[a.shard] = append(unknown[a.shard], kept{a, l, l.id})
 			}
 		}
 		return true
 	})
-	return t.end(ctx, finished)
+	var errs []error
+	for s, leases := range unknown { // the shards have stopped
+		errs = append(errs, s.replace(leases))
+	}
+	t.accounts.Range(func(_, v any) bool {
+		a := v.(*account)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for _, l := range a.leases {
+			if l.moving = false; l.finished() {
+				l.closing = true
+				finished = append(finished, kept{a, l, l.id})
+			}
+		}
+		return true
+	})
+	return errors.Join(append(errs, t.finish(ctx, finished))...)
 }
 
 func ids(leases []kept) []id.ID {
 	out := make([]id.ID, len(leases))
 	for i, k := range leases {
-		out[i] = k.lease.id
+		out[i] = k.id
 	}
 	return out
 }

@@ -26,6 +26,7 @@ type shard struct {
 	mu       sync.Mutex
 	queue    []*entry
 	left     []*entry        // taken from the queue, perhaps not answered for
+	moving   []kept          // leases to replace
 	closed   bool            // takes nothing more
 	stopping context.Context // set by drain
 	stop     chan struct{}
@@ -49,12 +50,16 @@ func (s *shard) push(n *entry) bool {
 	first := len(s.queue) == 1
 	s.mu.Unlock()
 	if first {
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+		s.nudge()
 	}
 	return true
+}
+
+func (s *shard) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
 }
 
 func (s *shard) take(most int) []*entry {
@@ -100,6 +105,7 @@ func (s *shard) run() {
 		case <-s.stop:
 			stopping = true
 		}
+		s.replaceDue()
 		for batch := s.take(s.charger.cfg.BatchMax); len(batch) > 0; batch = s.take(s.charger.cfg.BatchMax) {
 			last = len(batch)
 			s.store(batch)

@@ -174,16 +174,18 @@ func TestACallerBehindRecordsThatNobodyWaitsForIsAnsweredInTime(t *testing.T) {
 		h := newHouse(t)
 		consumer := newID()
 		h.bank.Fund(consumer, usdc("100"))
+		var away atomic.Bool
+		away.Store(true)
+		h.bank.Fail = func(op string, _ bool) error {
+			if away.Load() && op == "append" {
+				return errAway
+			}
+			return nil
+		}
 		charger := h.node(func(c *Config) { c.Mode, c.Shards, c.BatchMax = Async, 1, 3 })
 		var holds []ports.Hold
 		for range 4 {
 			holds = append(holds, reserved(t, charger, consumer))
-		}
-		h.bank.Fail = func(op string, _ bool) error {
-			if op == "append" {
-				return errAway
-			}
-			return nil
 		}
 		for _, hold := range holds[:3] { // as many as a batch holds
 			if err := hold.Charge(t.Context(), event(consumer)); err != nil {
@@ -199,7 +201,7 @@ func TestACallerBehindRecordsThatNobodyWaitsForIsAnsweredInTime(t *testing.T) {
 		if took := time.Since(start); took != 10*time.Second {
 			t.Errorf("its caller waited %s", took)
 		}
-		h.bank.Fail = nil
+		away.Store(false)
 		time.Sleep(5 * time.Second)
 		if _, ok := h.bank.Events()[keyed.ID]; ok {
 			t.Error("a record that its caller gave up before it was sent was stored")
@@ -249,12 +251,18 @@ func TestADrainLeavesNobodyBehindWhenItsTimeIsOver(t *testing.T) {
 		h := newHouse(t)
 		consumer := newID()
 		h.bank.Fund(consumer, usdc("10"))
+		silence := newSilence()
+		h.bank.Commit = func(op string) error { // which ends with the context, as it should
+			if op != "grant" {
+				<-silence.ended
+				return errAway
+			}
+			return nil
+		}
 		charger := h.node(func(c *Config) { c.Mode = Async })
 		if err := call(charger, consumer, usdc("1")); err != nil {
 			t.Fatal(err)
 		}
-		silence := make(chan struct{})
-		h.bank.Commit = func(string) error { <-silence; return errAway } // which ends with the context, as it should
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		start := time.Now()
@@ -264,7 +272,7 @@ func TestADrainLeavesNobodyBehindWhenItsTimeIsOver(t *testing.T) {
 		if took := time.Since(start); took > 2500*time.Millisecond || h.reported() != 1 {
 			t.Errorf("it took %s, with %d incidents", took, h.reported())
 		}
-		close(silence)
+		silence.end()
 	})
 }
 
@@ -299,7 +307,7 @@ func TestACallerWaitsForALeaseNoLongerThanAGrantMayTake(t *testing.T) {
 
 // silentLeases is silent for grants.
 type silentLeases struct {
-	ports.Leases
+	Leases
 	silence
 }
 

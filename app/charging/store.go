@@ -53,7 +53,7 @@ func (s *shard) setAside(batch []*entry) []*entry {
 		case n.sent:
 			s.doubtful = append(s.doubtful, n)
 		default:
-			s.end(n, false, nil)
+			s.end(n, id.ID{}, nil)
 		}
 	}
 	return rest
@@ -68,7 +68,8 @@ func (s *shard) ask(ask func(ctx context.Context)) {
 	s.begun.Store(0)
 }
 
-// append stores a batch and answers for it. What could neither be stored nor be ruled out comes back with the error. A
+// append stores a batch and answers for it. What could neither be stored nor be ruled out comes back with the error; what was
+// sent with a lease that has been replaced comes back without one, to be sent again. A
 // batch that the store refuses for good is halved until the record it refuses is alone.
 func (s *shard) append(batch []*entry) ([]*entry, error) {
 	if len(batch) == 0 {
@@ -77,20 +78,27 @@ func (s *shard) append(batch []*entry) ([]*entry, error) {
 	outcomes, err := s.send(batch)
 	switch {
 	case err == nil:
+		var again []*entry
 		for i, n := range batch {
+			if outcomes[i] == ports.Fenced && n.hold.lease != nil && !n.hold.lease.successor.IsZero() {
+				again = append(again, n)
+				continue
+			}
 			s.answer(n, outcomes[i])
 		}
-		return nil, nil
+		return again, s.succession(again)
 	case errors.Is(err, ports.ErrRejected) && len(batch) > 1:
 		mid := len(batch) / 2
-		if rest, err := s.append(batch[:mid]); err != nil {
+		rest, err := s.append(batch[:mid])
+		if err != nil {
 			return slices.Concat(rest, batch[mid:]), err
 		}
-		return s.append(batch[mid:])
+		more, err := s.append(batch[mid:])
+		return slices.Concat(rest, more), err
 	case errors.Is(err, ports.ErrRejected):
 		s.incident("a usage record was refused by the store; the call was not charged", err, batch)
 		batch[0].decide()
-		s.end(batch[0], false, usage.ErrNotRecorded.Because(err))
+		s.end(batch[0], id.ID{}, usage.ErrNotRecorded.Because(err))
 		return nil, nil
 	}
 	return batch, err
@@ -99,10 +107,8 @@ func (s *shard) append(batch []*entry) ([]*entry, error) {
 func (s *shard) send(batch []*entry) (outcomes []ports.RecordOutcome, err error) {
 	records := make([]usage.Record, len(batch))
 	for i, n := range batch {
+		n.address()
 		n.sent = true
-		if l := n.hold.lease; l != nil {
-			n.rec.LeaseID, n.rec.Epoch = l.id, l.epoch
-		}
 		records[i] = n.rec
 	}
 	start := s.charger.now()
@@ -123,12 +129,12 @@ func (s *shard) answer(n *entry, o ports.RecordOutcome) {
 	}
 	switch o {
 	case ports.Recorded:
-		s.end(n, true, nil)
-	case ports.Duplicate:
-		s.end(n, false, nil)
+		s.end(n, n.rec.LeaseID, nil)
+	case ports.Duplicate: // paid by another lease, perhaps by one that this one succeeds
+		s.end(n, anotherLease, nil)
 	case ports.ClaimLost:
 		n.decide()
-		s.end(n, false, usage.ErrNotRecorded)
+		s.end(n, id.ID{}, usage.ErrNotRecorded)
 	default:
 		if n.hold.lease != nil {
 			n.hold.account.lose(n.hold.lease)
@@ -137,13 +143,16 @@ func (s *shard) answer(n *entry, o ports.RecordOutcome) {
 			s.incident("a charge came after its lease had ended and was dropped", nil, []*entry{n})
 		}
 		n.decide()
-		s.end(n, false, usage.ErrNotRecorded)
+		s.end(n, id.ID{}, usage.ErrNotRecorded)
 	}
 }
 
-// end finishes an entry's hold and tells its caller, if one waits.
-func (s *shard) end(n *entry, charged bool, err error) {
-	n.hold.finish(charged)
+// anotherLease stands for a lease that is none of this node's view of the hold.
+var anotherLease = id.ID{0xff}
+
+// end finishes an entry's hold, see hold.finish, and tells its caller, if one waits.
+func (s *shard) end(n *entry, payer id.ID, err error) {
+	n.hold.finish(payer)
 	s.charger.queued.Add(-1)
 	if n.state.Load() == answered {
 		n.answer <- err
@@ -170,11 +179,10 @@ func (s *shard) void() error {
 		if l := n.hold.lease; l != nil && l.id == n.rec.LeaseID {
 			l.epoch = max(l.epoch, n.rec.Epoch+1)
 		}
-		charged := slices.Contains(kept, n.rec.ID)
-		if charged {
+		if slices.Contains(kept, n.rec.ID) {
 			wrong = append(wrong, n)
 		}
-		s.end(n, charged, nil)
+		s.end(n, id.ID{}, nil) // what was booked was paid by a lease that has ended
 	}
 	s.doubtful = nil
 	if len(wrong) > 0 {
@@ -190,7 +198,7 @@ func (s *shard) abandon(left []*entry, cause error) {
 	s.incident("shutdown: charges could not be stored; their leases expire in the buyers' favour", cause, left)
 	for _, n := range left {
 		n.decide()
-		s.end(n, true, usage.ErrNotRecorded.Because(cause))
+		s.end(n, n.rec.LeaseID, usage.ErrNotRecorded.Because(cause))
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 // ChargingWorld is a store of money under test, with what a test needs to set it up and to look at it.
 type ChargingWorld struct {
 	Leases      ports.Leases
+	Succession  ports.LeaseSuccession
 	Journal     ports.UsageJournal
 	Expiry      ports.LeaseExpiry
 	Revenue     ports.RevenueIndex
@@ -156,7 +157,7 @@ func ChargingContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 		old := w.mustGrant(t, w.grant(c, node, 60, 60, 60))
 		w.append(t, w.record(t, c, old, 10))
 		g := w.grant(c, node, 70, 70, 70)
-		g.GiveBack = []ports.LeasePart{{Lease: old.ID, Amount: money.FromStroops(45)}} // 10 are used, 5 set aside for a call
+		g.GiveBack = []ports.LeasePart{{Lease: old.ID, Keep: money.FromStroops(15)}} // 10 are used, 5 set aside for a call
 		w.mustGrant(t, g)
 		w.wantBalance(t, c, 0, 15+70, 10)
 		want(t, w.append(t, w.record(t, c, old, 5)), ports.Recorded)
@@ -165,7 +166,7 @@ func ChargingContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 		c, node := w.Fund(t, money.FromStroops(100)), w.NewID()
 		l := w.mustGrant(t, w.grant(c, node, 60, 60, 60))
 		w.append(t, w.record(t, c, l, 10))
-		if err := w.Leases.Return(t.Context(), node, []ports.LeasePart{{Lease: l.ID, Amount: money.FromStroops(50)}}); err != nil {
+		if err := w.Leases.Return(t.Context(), node, []ports.LeasePart{{Lease: l.ID, Keep: money.FromStroops(10)}}); err != nil {
 			t.Fatal(err)
 		}
 		w.wantBalance(t, c, 10, 0, 0)
@@ -175,15 +176,26 @@ func ChargingContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 		c, node := w.Fund(t, money.FromStroops(100)), w.NewID()
 		l := w.mustGrant(t, w.grant(c, node, 60, 60, 60))
 		w.append(t, w.record(t, c, l, 10))
-		part := ports.LeasePart{Lease: l.ID, Amount: money.FromStroops(51)}
+		part := ports.LeasePart{Lease: l.ID, Keep: money.FromStroops(9)}
 		if err := w.Leases.Return(t.Context(), node, []ports.LeasePart{part}); err != nil {
 			t.Fatal(err)
 		}
-		part.Amount = money.FromStroops(1)
+		part.Keep = money.FromStroops(20)
 		if err := w.Leases.Return(t.Context(), w.NewID(), []ports.LeasePart{part}); err != nil { // another node's lease
 			t.Fatal(err)
 		}
 		w.wantBalance(t, c, 0, 60, 10)
+	})
+	run("parts given back again are given back once, and a lease never grows", func(t *testing.T, w ChargingWorld) {
+		c, node := w.Fund(t, money.FromStroops(100)), w.NewID()
+		l := w.mustGrant(t, w.grant(c, node, 60, 60, 60))
+		w.append(t, w.record(t, c, l, 10))
+		for _, keep := range []int64{40, 40, 60, 50} {
+			if err := w.Leases.Return(t.Context(), node, []ports.LeasePart{{Lease: l.ID, Keep: money.FromStroops(keep)}}); err != nil {
+				t.Fatal(err)
+			}
+			w.wantBalance(t, c, 0, 40, 10)
+		}
 	})
 	run("closing a lease frees the rest and leaves the used part uncollected", func(t *testing.T, w ChargingWorld) {
 		c, node := w.Fund(t, money.FromStroops(1000)), w.NewID()
@@ -301,6 +313,8 @@ func ChargingContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 			w.WantSound(t)
 		}
 	})
+	unknownGrantContract(run)
+	successionContract(run)
 	voidContract(run)
 	idempotencyContract(t, open)
 }

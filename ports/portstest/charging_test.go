@@ -19,7 +19,7 @@ func TestBankKeepsTheChargingContract(t *testing.T) {
 	ChargingContract(t, func(*testing.T) ChargingWorld {
 		b := NewBank(time.Now)
 		return ChargingWorld{
-			Leases: b, Journal: b, Expiry: b, Revenue: b, Idempotency: b, Auditor: b, NewID: newID,
+			Leases: b, Succession: b, Journal: b, Expiry: b, Revenue: b, Idempotency: b, Auditor: b, NewID: newID,
 			Fund: func(_ testing.TB, balance money.Amount) id.ID {
 				c := newID()
 				b.Fund(c, balance)

@@ -2,6 +2,7 @@ package portstest
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/CalloraOrg/callora-backend/domain/id"
@@ -25,7 +26,18 @@ func (b *Bank) Grant(ctx context.Context, g ports.LeaseGrant) (vault.Lease, erro
 }
 
 func (b *Bank) grant(g ports.LeaseGrant) (vault.Lease, error) {
+	l := b.leases[g.ID]
+	if l != nil && !g.Again { // an attempt that comes after the one that asked again
+		return vault.Lease{}, errors.New("a lease has this id already")
+	}
 	b.giveBack(g.Node, g.GiveBack)
+	if l != nil {
+		if l.closed || l.node != g.Node {
+			return vault.Lease{}, ports.ErrLeaseEnded
+		}
+		l.expires = b.Now().Add(g.TTL)
+		return b.lease(g.ID), nil
+	}
 	v := b.vaults[g.Consumer]
 	if v == nil {
 		return vault.Lease{}, vault.ErrShort
@@ -35,24 +47,29 @@ func (b *Bank) grant(g ports.LeaseGrant) (vault.Lease, error) {
 		return vault.Lease{}, err
 	}
 	v.held += granted.Stroops()
-	l := &bankLease{vault: g.Consumer, node: g.Node, granted: granted.Stroops(), expires: b.Now().Add(g.TTL)}
-	b.leases[g.ID] = l
-	return vault.Lease{ID: g.ID, VaultID: g.Consumer, Granted: granted, ExpiresAt: l.expires}, nil
+	b.leases[g.ID] = &bankLease{vault: g.Consumer, node: g.Node, granted: granted.Stroops(), expires: b.Now().Add(g.TTL)}
+	return b.lease(g.ID), nil
+}
+
+func (b *Bank) lease(u id.ID) vault.Lease {
+	l := b.leases[u]
+	return vault.Lease{
+		ID: u, VaultID: l.vault, Granted: money.FromStroops(l.granted), Used: money.FromStroops(l.used), ExpiresAt: l.expires,
+	}
 }
 
 func (b *Bank) giveBack(node id.ID, parts []ports.LeasePart) {
 	for _, p := range parts {
 		l := b.leases[p.Lease]
-		n := p.Amount.Stroops()
-		if l == nil || l.closed || l.node != node || l.granted-n < l.used {
-			continue
-		}
-		if l.granted-n == l.used {
+		keep := p.Keep.Stroops()
+		switch {
+		case l == nil || l.closed || l.node != node || keep < l.used || keep >= l.granted:
+		case keep == l.used:
 			b.end(l)
-			continue
+		default:
+			b.vaults[l.vault].held -= l.granted - keep
+			l.granted = keep
 		}
-		l.granted -= n
-		b.vaults[l.vault].held -= n
 	}
 }
 
@@ -97,6 +114,36 @@ func (b *Bank) Close(ctx context.Context, node id.ID, leases []id.ID) error {
 			}
 		}
 	})
+}
+
+// Replace implements ports.LeaseSuccession.
+func (b *Bank) Replace(ctx context.Context, node id.ID, leases []ports.LeaseReplacement, ttl time.Duration) ([]vault.Lease, error) {
+	rows := make([]id.ID, len(leases))
+	for i, r := range leases {
+		rows[i] = r.Lease
+	}
+	var open []vault.Lease
+	if err := b.do(ctx, "replace", rows, func() { open = b.replace(node, leases, ttl) }); err != nil {
+		return nil, err
+	}
+	return open, nil
+}
+
+func (b *Bank) replace(node id.ID, leases []ports.LeaseReplacement, ttl time.Duration) (open []vault.Lease) {
+	for _, r := range leases {
+		if l := b.leases[r.Lease]; l != nil && !l.closed && l.node == node {
+			b.end(l)
+			if rest := min(r.Need.Stroops(), l.granted-l.used); rest > 0 {
+				b.vaults[l.vault].held += rest
+				b.leases[r.Successor] = &bankLease{vault: l.vault, node: node, granted: rest}
+			}
+		}
+		if l := b.leases[r.Successor]; l != nil && !l.closed && l.node == node {
+			l.expires = b.Now().Add(ttl)
+			open = append(open, b.lease(r.Successor))
+		}
+	}
+	return open
 }
 
 // ExpireLeases implements ports.LeaseExpiry. It leaves alone what another operation is just touching.

@@ -140,6 +140,33 @@ func TestAStreamThatEndsWhileItsLeaseIsReplacedIsChargedOnce(t *testing.T) {
 	}
 }
 
+func TestAStreamLivesOnWhileItIsUnknownWhetherItsLeaseWasReplaced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		consumer := newID()
+		h.bank.Fund(consumer, usdc("1000"))
+		replaced := h.lossy("replace", true, 100) // 50 s of answers
+		charger := h.node(nil)
+		stream := reserved(t, charger, consumer)
+		if err := call(charger, consumer, usdc("1")); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "its lease is replaced", func() bool { return replaced.Load() > 0 })
+		for range 200 { // of seconds
+			time.Sleep(time.Second)
+			if n, err := h.bank.ExpireLeases(t.Context(), 10); n != 0 || err != nil {
+				t.Fatalf("%d leases expired, %v", n, err)
+			}
+		}
+		if err := stream.Charge(t.Context(), event(consumer)); err != nil {
+			t.Errorf("the stream was not charged: %v", err)
+		}
+		drain(t, charger)
+		h.wantSpent(consumer, usdc("2"))
+	})
+}
+
 func TestALeaseOfWhichItIsUnknownWhetherItWasReplacedIsGivenBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

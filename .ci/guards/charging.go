@@ -117,9 +117,9 @@ var ofCharging = []guard{
 		charging, "TestAStreamThatEndsWhileItsLeaseIsReplacedIsChargedOnce",
 	},
 	{
-		"a lease that was perhaps replaced is neither renewed nor given back", "app/charging/lease.go",
+		"a lease that was perhaps replaced is not closed before that is known", "app/charging/lease.go",
 		" && l.successor.IsZero() }", " }",
-		charging, "TestAStreamLivesOnWhileItIsUnknownWhetherItsLeaseWasReplaced",
+		charging, "TestALeaseOfWhichItIsUnknownWhetherItWasReplacedIsGivenBack",
 	},
 	{
 		"parts whose return was lost are given back again", "app/charging/maintain.go",

@@ -169,21 +169,29 @@ func TestAStreamLivesOnWhileItIsUnknownWhetherItsLeaseWasReplaced(t *testing.T) 
 
 func TestALeaseOfWhichItIsUnknownWhetherItWasReplacedIsGivenBack(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t)
-		consumer := newID()
-		h.bank.Fund(consumer, usdc("1000"))
-		replaced := h.lossy("replace", true, 1)
-		charger := h.node(nil)
-		stream := reserved(t, charger, consumer)
-		if err := call(charger, consumer, usdc("1")); err != nil {
-			t.Fatal(err)
-		}
-		until(t, "its lease is replaced", func() bool { return replaced.Load() > 0 })
-		stream.Release()
-		drain(t, charger)
-		h.wantSpent(consumer, usdc("1"))
-	})
+	for name, wait := range map[string]time.Duration{"by the next pass": 5 * time.Second, "by a drain": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t)
+				consumer := newID()
+				h.bank.Fund(consumer, usdc("1000"))
+				replaced := h.lossy("replace", true, 1)
+				charger := h.node(nil)
+				stream := reserved(t, charger, consumer)
+				if err := call(charger, consumer, usdc("1")); err != nil {
+					t.Fatal(err)
+				}
+				until(t, "its lease is replaced", func() bool { return replaced.Load() > 0 })
+				stream.Release()
+				time.Sleep(wait)
+				if b := h.bank.Balance(consumer); wait > 0 && !b.Held.IsZero() {
+					t.Errorf("%s is set aside for nobody", b.Held)
+				}
+				drain(t, charger)
+				h.wantSpent(consumer, usdc("1"))
+			})
+		})
+	}
 }
 
 func TestAGrantWithoutAnAnswerIsNotLost(t *testing.T) {

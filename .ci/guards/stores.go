@@ -149,7 +149,7 @@ var ofStores = []guard{
 	{
 		"there is one free repeat", "adapters/postgres/idempotency.go",
 		"state = 'answered' AND body IS NULL AND repeat_until IS NULL\n", "state = 'answered' AND body IS NULL\n",
-		stores, contract + "/many_repeats",
+		stores, "TestOfTwoClaimsThatMeet",
 	},
 	{
 		"a repeat ends when it is served", "adapters/postgres/idempotency.go",

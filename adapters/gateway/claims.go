@@ -29,7 +29,7 @@ type claims struct {
 	log       *zap.Logger
 	lease     time.Duration
 	retention time.Duration
-	memory    atomic.Int64 // bytes that may still be taken for answers which are to be kept
+	memory    atomic.Int64 // bytes that may still be taken for answers on their way to the store, or from it
 
 	mu   sync.Mutex
 	live map[*claim]struct{}
@@ -145,7 +145,7 @@ func (s *claims) extendBatch(due []*claim) {
 	}
 }
 
-// take sets memory aside for an answer that is to be kept, as far as there is any.
+// take sets memory aside for a kept answer, if there is any.
 func (s *claims) take(bytes int) bool {
 	if s.memory.Add(int64(-bytes)) < 0 {
 		s.memory.Add(int64(bytes))

@@ -23,7 +23,7 @@ type Config struct {
 	UnknownPerMinute int           // calls of one address with a key that is unknown or wrong; 0: no limit
 	Idempotency      time.Duration // how long the answer to an Idempotency-Key is kept; 0: a day
 	ClaimLease       time.Duration // how long a claim on an Idempotency-Key lasts without being extended; 0: 30 s
-	KeepMemory       int64         // bytes for answers on their way to the store of Idempotency-Keys; 0: 64 MiB
+	KeepMemory       int64         // bytes for answers to and from the store of Idempotency-Keys; 0: 64 MiB
 	AllowedHosts     []string      // upstream hosts exempt from the ban of private addresses, see egress.Guard
 	LegacyUpstream   *url.URL      // where /api/gateway calls go; nil: to the API's base URL
 	LegacyAllow      []netip.Prefix

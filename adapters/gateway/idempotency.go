@@ -19,7 +19,7 @@ import (
 const (
 	idempotencyKeyMost    = 255
 	idempotencyFirstPause = 10 * time.Millisecond
-	idempotencyLastPause  = 200 * time.Millisecond
+	idempotencyLastPause  = time.Second
 )
 
 // claimIdempotency takes the call's Idempotency-Key, and waits for another call that has it. It reports whether the call is done
@@ -92,7 +92,7 @@ func (c *call) repeat(a *usage.IdempotentAnswer) (done bool) {
 	return false
 }
 
-// replay gives the kept answer again.
+// replay gives the kept answer again. What slow callers have not taken yet counts as memory for kept answers.
 func (c *call) replay(a *usage.IdempotentAnswer) {
 	c.payment.free = true
 	if err := c.expectBody(a.BodyHash, true); err != nil {
@@ -102,6 +102,12 @@ func (c *call) replay(a *usage.IdempotentAnswer) {
 	if c.refuseBody() {
 		return
 	}
+	if !c.g.claims.take(len(a.Body)) {
+		c.w.Header().Set("Retry-After", "1")
+		c.refuse(errReplayBusy)
+		return
+	}
+	defer c.g.claims.give(len(a.Body))
 	h := c.w.Header()
 	for name, values := range a.Header {
 		if name != headerCharge {

@@ -339,6 +339,26 @@ func TestAnswersAreKeptWithinTheMemoryOfTheNode(t *testing.T) {
 	h.wantNoClaims()
 }
 
+func TestReplaysToSlowCallersStayWithinTheMemoryOfTheNode(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 20<<10)) },
+		func(c *Config, _ *Deps) { c.KeepMemory = 60 << 10 })
+	first := h.once("k", "GET", "/cheap", "")
+	h.once("k", "GET", "/cheap", "").wantReplayOf(t, first)
+	if !h.gw.claims.take(50 << 10) { // a caller who takes nothing
+		t.Fatal("there is no memory")
+	}
+	got := h.once("k", "GET", "/cheap", "")
+	got.want(t, 503, "SERVICE_UNAVAILABLE")
+	if got.Header.Get("Retry-After") != "1" {
+		t.Errorf("%v", got.Header)
+	}
+	h.gw.claims.give(50 << 10)
+	h.once("k", "GET", "/cheap", "").wantReplayOf(t, first)
+	h.wantCharges("0.01")
+	h.wantNoClaims()
+}
+
 func TestALargeHeaderIsNotKept(t *testing.T) {
 	t.Parallel()
 	h := open(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -45,6 +45,8 @@ var (
 	errIdempotencyConflict = fault.New(fault.Conflict, "IDEMPOTENCY_CONFLICT", "Idempotency key conflict: payload mismatch")
 	errIdempotencySpent    = fault.New(fault.Conflict, "IDEMPOTENCY_SPENT",
 		"The call under this Idempotency-Key is charged and its answer was not kept; its one free repeat is used up or too late")
+	errReplayBusy = fault.New(fault.Unavailable, "SERVICE_UNAVAILABLE",
+		"Service Unavailable: too many kept answers are being replayed; try again")
 	errIdempotencyUpgrade = inField(fault.New(fault.Invalid, "IDEMPOTENCY_UPGRADE", "Bad Request: Idempotency-Key cannot be used with Upgrade"),
 		"header.Idempotency-Key", "must be left out of a request with an Upgrade header")
 )
@@ -64,7 +66,7 @@ var reasons = map[*fault.Error]string{
 	errStarting: "starting", keys.ErrUnavailable: "key_store", httpkit.ErrInternal: "internal", errLegacyPath: "endpoint_unknown",
 	errLegacyID: "bad_request", errAddress: "address", errAddressShape: "address", errIdempotencyKey: "bad_request",
 	errIdempotencyRunning: "idempotency", errIdempotencyConflict: "idempotency", errIdempotencySpent: "idempotency",
-	errIdempotencyUpgrade: "bad_request",
+	errIdempotencyUpgrade: "bad_request", errReplayBusy: "idempotency",
 }
 
 // reasonOf is a bounded name for why a call was refused.

@@ -184,6 +184,58 @@ func TestWhatMeetsAChargeUnderWayFindsItsKeyAnswered(t *testing.T) {
 	}
 }
 
+// Two calls find the key free for them at the same moment. One gets it.
+func TestOfTwoClaimsThatMeetOneIsGranted(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		charged bool
+		age     time.Duration
+		want    ports.IdempotencyOutcome
+	}{
+		"a repeat":           {true, time.Second, ports.IdempotencyRepeat},
+		"a takeover":         {false, time.Minute, ports.IdempotencyClaimed},
+		"past the retention": {true, 2 * time.Hour, ports.IdempotencyClaimed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := dbtest.New(t)
+			w := chargingWorld(t, pool)
+			consumer := w.Fund(t, money.FromStroops(1000))
+			r := keyedRecord(t, w, leaseOf(t, w, consumer), askFor(consumer, "k", 30*time.Second, time.Hour))
+			if c.charged {
+				if _, err := w.Journal.Append(t.Context(), []usage.Record{r}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.AgeKeys(t, c.age)
+			gate := pool.MustBegin()
+			t.Cleanup(func() { _ = gate.Rollback() })
+			gate.MustExec(`SELECT 1 FROM idempotency FOR UPDATE`)
+			outcomes := make(chan ports.IdempotencyOutcome, 2)
+			for range 2 {
+				go func() {
+					got, err := w.Idempotency.Claim(t.Context(), askFor(consumer, "k", 30*time.Second, time.Hour))
+					if err != nil {
+						t.Error(err)
+					}
+					outcomes <- got.Outcome
+				}()
+			}
+			awaitLockWaits(t, pool, 2)
+			if err := gate.Rollback(); err != nil {
+				t.Fatal(err)
+			}
+			one, two := <-outcomes, <-outcomes
+			if one != c.want {
+				one, two = two, one
+			}
+			if one != c.want || two != ports.IdempotencyRunning {
+				t.Errorf("outcomes %d and %d; want %d and running", one, two, c.want)
+			}
+		})
+	}
+}
+
 func TestAKeyWhoseChargeIsUnderWayIsNotSwept(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)

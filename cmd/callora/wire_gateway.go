@@ -42,7 +42,7 @@ func newGateway(n gatewayNeeds) (*gateway.Gateway, error) {
 	c := n.Config.Gateway
 	return gateway.New(gateway.Config{
 		ProxyTimeout: c.Timeout.D(), BodyLimit: int64(c.CallLimit), RatePerMinute: c.RateLimit, UnknownPerMinute: c.UnknownLimit,
-		Idempotency: time.Duration(c.RetentionSeconds) * time.Second, AllowedHosts: c.HostAllowlist,
+		Idempotency: time.Duration(c.RetentionSeconds) * time.Second, ClaimLease: c.ClaimLease.D(), KeepMemory: int64(c.KeepMemory), AllowedHosts: c.HostAllowlist,
 		LegacyUpstream: c.LegacyUpstream.URL, LegacyAllow: c.Ranges(), LegacyGuarded: c.Ranges() != nil,
 		Proxies: n.Config.Proxies(), Profiling: c.Profiling,
 	}, gateway.Deps{

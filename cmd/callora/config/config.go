@@ -75,6 +75,8 @@ type Gateway struct {
 	AllowlistEnabled bool     `env:"GATEWAY_IP_ALLOWLIST_ENABLED" envDefault:"true"`
 	Profiling        bool     `env:"GATEWAY_PROFILING_ENABLED" envDefault:"false"`
 	RetentionSeconds int      `env:"IDEMPOTENCY_RETENTION_WINDOW_SECONDS" envDefault:"86400"`
+	ClaimLease       Millis   `env:"IDEMPOTENCY_LEASE_MS" envDefault:"30000"`
+	KeepMemory       Size     `env:"IDEMPOTENCY_MEMORY_LIMIT" envDefault:"64mb"`
 }
 
 // Metering sizes leases and batches.

@@ -53,6 +53,7 @@ type world struct {
 	catalog *portstest.Catalog
 	vaults  *portstest.Vaults
 	usage   *portstest.Usage
+	gateway portstest.Invalidator
 	checks  []health.Check
 	blocked string // what the upstream check says
 
@@ -123,13 +124,13 @@ func (w *world) start(t *testing.T) {
 		Catalog: api.Catalog{
 			List:    catalog.ListAPIs{Catalog: w.catalog},
 			Get:     catalog.GetAPI{Catalog: w.catalog},
-			Publish: catalog.PublishAPI{Store: w.catalog, Upstreams: w, Now: now, NewID: newID},
+			Publish: catalog.PublishAPI{Store: w.catalog, Upstreams: w, Gateway: &w.gateway, Now: now, NewID: newID},
 		},
 		Access: api.Access{
 			Issue:  access.IssueKey{Keys: w.keys, Catalog: w.catalog, Now: now, NewID: newID, Random: random},
 			List:   access.ListKeys{Keys: w.keys},
-			Rotate: access.RotateKey{Keys: w.keys, Now: now, NewID: newID, Random: random, Grace: 24 * time.Hour},
-			Revoke: access.RevokeKey{Keys: w.keys, Now: now},
+			Rotate: access.RotateKey{Keys: w.keys, Gateway: &w.gateway, Now: now, NewID: newID, Random: random, Grace: 24 * time.Hour},
+			Revoke: access.RevokeKey{Keys: w.keys, Gateway: &w.gateway, Now: now},
 		},
 		Billing:  api.Billing{GetBalance: billing.GetBalance{Balances: w.vaults, Network: vault.Testnet}},
 		Metering: api.Metering{GetUsage: metering.GetUsage{Reader: w.usage, Now: now}},

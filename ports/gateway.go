@@ -2,6 +2,7 @@ package ports
 
 import (
 	"context"
+	"time"
 
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
@@ -17,10 +18,20 @@ type Routes interface {
 
 // ChangeFeed tells a node what others have changed.
 type ChangeFeed interface {
-	// Follow calls on with each batch of changes, in no particular order and possibly more than once, until ctx ends. It
-	// reports within a poll interval even when notifications are lost, and keeps trying while the database is away.
-	// started is closed when every change committed after that moment will be reported.
-	Follow(ctx context.Context, started chan<- struct{}, on func([]Change)) error
+	// Follow calls on after each good look with what has changed, in no particular order and possibly more than once, or with
+	// nothing: all that was committed before asOf, a time of this node's clock, has then been reported. It looks within a poll
+	// interval even when notifications are lost, and keeps trying while the database is away, until ctx ends. started is
+	// closed when every change committed after that moment will be reported.
+	Follow(ctx context.Context, started chan<- struct{}, on func(changes []Change, asOf time.Time)) error
+}
+
+// Invalidator makes this node's gateway forget what it has in memory. A use case that has changed something calls it before it
+// answers: this node learns of its own changes at once, and others from the ChangeFeed.
+type Invalidator interface {
+	// ForgetKey is for a key that has ended, or may have: the change's outcome may be unknown.
+	ForgetKey(key id.ID)
+	// ForgetAPI is for an API that has appeared, changed or gone.
+	ForgetAPI(api id.ID)
 }
 
 // Change names what changed.

@@ -18,13 +18,15 @@ func (c *call) authenticate(plain string) error {
 	if !ok {
 		return c.refuseKey()
 	}
+	c.since = c.g.since(c.start)
 	k := c.g.keys.Known(prefix)
-	if k == nil {
+	switch {
+	case k == nil:
 		if !c.countUnknown() {
 			return errTooManyUnknown
 		}
 		var err error
-		switch k, err = c.g.keys.Find(c.r.Context(), prefix); {
+		switch k, err = c.g.keys.Find(c.r.Context(), prefix, c.since); {
 		case errors.Is(err, apikey.ErrNotFound):
 			(&apikey.Key{}).Matches(plain)
 			return errWrongKey
@@ -35,8 +37,13 @@ func (c *call) authenticate(plain string) error {
 			return errWrongKey
 		}
 		c.uncountUnknown()
-	} else if !k.Matches(plain) {
+	case !k.Matches(plain):
 		return c.refuseKey()
+	case !k.Fresh(c.since):
+		var err error
+		if k, err = c.g.keys.Find(c.r.Context(), prefix, c.since); err != nil {
+			return err
+		}
 	}
 	if k.Ended(c.start) {
 		return errRevokedKey

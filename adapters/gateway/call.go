@@ -26,6 +26,7 @@ type call struct {
 	r     *http.Request
 	start time.Time
 
+	since     time.Time // how fresh its key and its API must be, see Gateway.since
 	requestID string
 	key       *keys.Key
 	route     *routes.API

@@ -20,17 +20,19 @@ const (
 // Run loads the routes and follows what changes, until ctx ends. The gateway refuses calls until the routes are there.
 func (g *Gateway) Run(ctx context.Context) error {
 	started := make(chan struct{})
-	changed := &changedAPIs{some: make(chan struct{}, 1)}
 	following, stop := context.WithCancel(ctx)
 	var routes sync.WaitGroup
 	routes.Go(func() {
 		select {
 		case <-started: // from here on no change is missed
-			g.keepRoutes(following, changed)
+			g.keepRoutes(following)
 		case <-following.Done():
 		}
 	})
-	err := g.deps.Changes.Follow(following, started, func(changes []ports.Change) { g.apply(changes, changed) })
+	err := g.deps.Changes.Follow(following, started, func(changes []ports.Change, asOf time.Time) {
+		g.apply(changes)
+		g.looked.Store(&asOf)
+	})
 	stop()
 	routes.Wait()
 	if err != nil && ctx.Err() == nil {
@@ -41,7 +43,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 
 // apply takes changes in. Keys are dropped at once; APIs are read anew elsewhere, so that a slow or broken one does not keep
 // a revoked key alive.
-func (g *Gateway) apply(changes []ports.Change, changed *changedAPIs) {
+func (g *Gateway) apply(changes []ports.Change) {
 	var prefixes []string
 	var apis []id.ID
 	for _, c := range changes {
@@ -57,11 +59,32 @@ func (g *Gateway) apply(changes []ports.Change, changed *changedAPIs) {
 	if len(prefixes) > 0 {
 		g.keys.Forget(prefixes)
 	}
-	changed.add(apis)
+	if len(apis) > 0 {
+		g.table.Changed(apis)
+		g.changed.add(apis)
+	}
 }
 
-// keepRoutes is the only writer of the table. What cannot be read is tried again until it can, so that no stale price stays.
-func (g *Gateway) keepRoutes(ctx context.Context, changed *changedAPIs) {
+// since is how fresh what is in memory must be for a call at now. While the change feed looks and all is well, anything will do:
+// what has changed is not in memory any more. When the last good look is too long ago, keys and APIs are read again.
+func (g *Gateway) since(now time.Time) time.Time {
+	if looked := g.looked.Load(); looked != nil && now.Sub(*looked) <= g.cfg.StaleAfter {
+		return time.Time{}
+	}
+	return now.Add(-g.cfg.StaleAfter)
+}
+
+// ForgetKey implements ports.Invalidator.
+func (g *Gateway) ForgetKey(key id.ID) { g.keys.ForgetID(key) }
+
+// ForgetAPI implements ports.Invalidator.
+func (g *Gateway) ForgetAPI(api id.ID) { g.table.Forget(api) }
+
+var _ ports.Invalidator = (*Gateway)(nil)
+
+// keepRoutes reads APIs anew that have changed. What cannot be read is tried again until it can, so that no stale price stays.
+func (g *Gateway) keepRoutes(ctx context.Context) {
+	changed := g.changed
 	for ctx.Err() == nil && !g.table.Loaded() {
 		reading, cancel := context.WithTimeout(ctx, loadTime)
 		err := g.table.Load(reading)

@@ -62,7 +62,7 @@ func TestRoutesAreLoadedAsSoonAsTheyCanBe(t *testing.T) {
 // deafFeed cannot follow.
 type deafFeed struct{ err error }
 
-func (f deafFeed) Follow(ctx context.Context, _ chan<- struct{}, _ func([]ports.Change)) error {
+func (f deafFeed) Follow(ctx context.Context, _ chan<- struct{}, _ func([]ports.Change, time.Time)) error {
 	if f.err == nil {
 		<-ctx.Done()
 		return ctx.Err()

@@ -32,6 +32,9 @@ type Config struct {
 	Profiling        bool // whether upstream metrics are kept per API
 	MaxIdlePerHost   int  // connections kept to one upstream; 0: 512
 
+	// StaleAfter is how long after the change feed's last good look what is in memory is believed; 0: 5 s.
+	StaleAfter time.Duration
+
 	// Engine makes the upstream calls; nil: an http.Transport with a guarded dialer.
 	Engine http.RoundTripper
 }
@@ -57,6 +60,7 @@ type Deps struct {
 
 // Defaults of Config.
 const (
-	defaultIdle      = 512
-	defaultRetention = 24 * time.Hour
+	defaultIdle       = 512
+	defaultRetention  = 24 * time.Hour
+	defaultStaleAfter = 5 * time.Second
 )

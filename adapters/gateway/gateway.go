@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httputil"
+	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -27,6 +29,8 @@ type Gateway struct {
 	metrics *meters
 	claims  claims
 	tunnels tunnels
+	changed *changedAPIs
+	looked  atomic.Pointer[time.Time] // all changes until then have been applied; nil: none was looked for yet
 }
 
 // New returns a gateway that refuses calls until Run has loaded the routes.
@@ -43,6 +47,9 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if cfg.KeepMemory <= 0 {
 		cfg.KeepMemory = defaultKeepMemory
 	}
+	if cfg.StaleAfter <= 0 {
+		cfg.StaleAfter = defaultStaleAfter
+	}
 	own := cfg.Engine
 	if cfg.Engine == nil {
 		guard, err := egress.NewGuard(cfg.AllowedHosts)
@@ -56,7 +63,8 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, deps: deps, keys: keys.New(deps.Keys, deps.Now, cfg.RatePerMinute)}
 	g.claims.store, g.claims.log, g.claims.lease, g.claims.retention = deps.Idempotency, deps.Log, cfg.ClaimLease, cfg.Idempotency
 	g.claims.memory.Store(cfg.KeepMemory)
-	g.table = routes.New(deps.Routes, func(err error) { deps.Log.Error("routes", zap.Error(err)) })
+	g.changed = &changedAPIs{some: make(chan struct{}, 1)}
+	g.table = routes.New(deps.Routes, deps.Now, func(err error) { deps.Log.Error("routes", zap.Error(err)) })
 	if cfg.LegacyUpstream != nil {
 		var err error
 		if g.ownAt, err = routes.NewTarget(cfg.LegacyUpstream.String()); err != nil {

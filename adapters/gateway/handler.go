@@ -87,11 +87,8 @@ func (c *call) admit() error {
 	if i := strings.IndexByte(ref, '/'); i >= 0 {
 		ref, path = ref[:i], ref[i:]
 	}
-	if c.route = c.g.table.Find(ref); c.route == nil {
-		return errUnknownAPI
-	}
-	if c.key.APIID != c.route.ID {
-		return errOtherAPI
+	if err := c.findRoute(ref); err != nil {
+		return err
 	}
 	if c.path, err = listing.CleanPath(path); err != nil {
 		return err
@@ -129,8 +126,11 @@ func (c *call) admitLegacy() error {
 	case err != nil:
 		return err
 	}
-	if c.route = c.g.table.Find(ref); c.route == nil || c.key.APIID != c.route.ID {
+	switch err := c.findRoute(ref); {
+	case errors.Is(err, errUnknownAPI), errors.Is(err, errOtherAPI):
 		return errWrongKey
+	case err != nil:
+		return err
 	}
 	var ok bool
 	if c.endpoint, ok = c.route.CatchAll(c.r.Method); !ok {
@@ -166,6 +166,27 @@ func contains(list []netip.Prefix, a netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// findRoute finds the API of a call, which is the one that its key opens. That one is looked up when it is not in memory, or has
+// been there unconfirmed for too long; no other is, so that nobody can make us look for names.
+func (c *call) findRoute(ref string) error {
+	c.route = c.g.table.Find(ref)
+	if c.route == nil || c.route.ID == c.key.APIID && !c.route.Fresh(c.since) {
+		r, err := c.g.table.LookUp(c.r.Context(), c.key.APIID, c.since)
+		switch {
+		case errors.Is(err, listing.ErrNotFound), err == nil && !r.Named(ref):
+			c.route = nil
+			return errUnknownAPI
+		case err != nil:
+			return err
+		}
+		c.route = r
+	}
+	if c.route.ID != c.key.APIID {
+		return errOtherAPI
+	}
+	return nil
 }
 
 // permit holds what the key and the request themselves must fulfil.

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/CalloraOrg/callora-backend/adapters/gateway/keys"
+	"github.com/CalloraOrg/callora-backend/adapters/gateway/routes"
 	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/domain/fault"
 	"github.com/CalloraOrg/callora-backend/domain/usage"
@@ -63,7 +64,7 @@ var reasons = map[*fault.Error]string{
 	errRevokedKey: "key_revoked", errLegacyRevoked: "key_revoked", errOtherAPI: "key_other_api", errScope: "scope",
 	errUnknownAPI: "api_unknown", errNoEndpoint: "endpoint_unknown", errTooMany: "rate_limit", errTooManyUnknown: "address_rate_limit", errTooLarge: "body_too_large", errBadBody: "bad_request",
 	errSlowUpstream: "upstream_timeout", errBadUpstream: "upstream_failed", errBlocked: "upstream_blocked",
-	errStarting: "starting", keys.ErrUnavailable: "key_store", httpkit.ErrInternal: "internal", errLegacyPath: "endpoint_unknown",
+	errStarting: "starting", keys.ErrUnavailable: "key_store", routes.ErrUnavailable: "route_store", httpkit.ErrInternal: "internal", errLegacyPath: "endpoint_unknown",
 	errLegacyID: "bad_request", errAddress: "address", errAddressShape: "address", errIdempotencyKey: "bad_request",
 	errIdempotencyRunning: "idempotency", errIdempotencyConflict: "idempotency", errIdempotencySpent: "idempotency",
 	errIdempotencyUpgrade: "bad_request", errReplayBusy: "idempotency",

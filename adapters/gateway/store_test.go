@@ -20,7 +20,9 @@ type fakeStore struct {
 	keys    map[string]apikey.Key
 	apis    map[id.ID]listing.API
 	looked  int
+	read    int // APIs
 	away    bool
+	deaf    bool  // no look for changes succeeds
 	sick    id.ID // the API that cannot be read
 	news    chan []ports.Change
 	reading func()      // called in the middle of a look-up
@@ -88,6 +90,25 @@ func (s *fakeStore) set(change func(*fakeStore)) {
 	change(s)
 }
 
+func (s *fakeStore) isDeaf() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.deaf
+}
+
+func (s *fakeStore) apisRead() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.read
+}
+
+func (s *fakeStore) key(plain string) apikey.Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	prefix, _ := apikey.PrefixOf(plain)
+	return s.keys[prefix]
+}
+
 func (s *fakeStore) lookUps() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,6 +133,7 @@ func (s *fakeStore) ActiveAPIs(context.Context) ([]listing.API, error) {
 func (s *fakeStore) API(_ context.Context, u id.ID) (listing.API, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.read++
 	if s.away || u == s.sick {
 		return listing.API{}, errAway
 	}
@@ -122,12 +144,18 @@ func (s *fakeStore) API(_ context.Context, u id.ID) (listing.API, error) {
 	return a, nil
 }
 
-func (s *fakeStore) Follow(ctx context.Context, started chan<- struct{}, on func([]ports.Change)) error {
+func (s *fakeStore) Follow(ctx context.Context, started chan<- struct{}, on func([]ports.Change, time.Time)) error {
 	close(started)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		select {
 		case c := <-s.news:
-			on(c)
+			on(c, time.Now())
+		case <-tick.C:
+			if asOf := time.Now(); !s.isDeaf() {
+				on(nil, asOf)
+			}
 		case <-ctx.Done():
 			return nil
 		}

@@ -47,8 +47,8 @@ func NewChangeFeed(db *sqlx.DB, c Config) (*ChangeFeed, error) {
 	return &ChangeFeed{OnTrouble: func(error) {}, db: db, to: to, url: dsn, poll: pollEvery}, nil
 }
 
-// Follow reports batches of changes until ctx ends, and then returns nil.
-func (f *ChangeFeed) Follow(ctx context.Context, started chan<- struct{}, on func([]ports.Change)) error {
+// Follow reports what has changed until ctx ends, and then returns nil.
+func (f *ChangeFeed) Follow(ctx context.Context, started chan<- struct{}, on func([]ports.Change, time.Time)) error {
 	watch := f.newWatch()
 	defer watch.close()
 	woken, stop := f.listen()
@@ -58,6 +58,7 @@ func (f *ChangeFeed) Follow(ctx context.Context, started chan<- struct{}, on fun
 
 	var seen horizon
 	for ctx.Err() == nil {
+		asOf := time.Now()
 		changes, now, err := watch.look(ctx, seen)
 		switch {
 		case err == nil:
@@ -65,9 +66,7 @@ func (f *ChangeFeed) Follow(ctx context.Context, started chan<- struct{}, on fun
 				close(started)
 			}
 			seen = now
-			if len(changes) > 0 {
-				on(changes)
-			}
+			on(changes, asOf)
 		case ctx.Err() == nil:
 			f.OnTrouble(failed("look for changes", err, nil))
 		}

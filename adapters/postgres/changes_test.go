@@ -2,8 +2,10 @@ package postgres
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +33,23 @@ func TestAChangeWhoseNotificationIsLostIsFoundByThePoll(t *testing.T) {
 	f := follow(t, 20*time.Millisecond)
 	f.db.MustExec(`INSERT INTO changes (kind, subject) VALUES ('key', 'silent')`)
 	f.want(t, "silent")
+}
+
+func TestEachGoodLookTellsUpToWhenAllHasBeenReported(t *testing.T) {
+	t.Parallel()
+	f := follow(t, time.Millisecond)
+	before := time.Now()
+	for asOf := f.looked.Load(); asOf == nil || !asOf.After(before); asOf = f.looked.Load() {
+		select {
+		case <-t.Context().Done():
+			t.Fatal("no look after one without changes")
+		default:
+			runtime.Gosched()
+		}
+	}
+	if len(f.batches) > 0 {
+		t.Errorf("changes came from nowhere: %v", <-f.batches)
+	}
 }
 
 func TestAListenerThatIsCutComesBack(t *testing.T) {
@@ -138,7 +157,7 @@ func TestFollowingEndsWithItsContextAndLeavesNothingBehind(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	f := newFeed(t, url, time.Hour)
 	started, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- f.Follow(ctx, started, func([]ports.Change) {}) }()
+	go func() { ended <- f.Follow(ctx, started, func([]ports.Change, time.Time) {}) }()
 	await(t, started)
 	cancel()
 	if err := <-ended; err != nil {
@@ -210,6 +229,7 @@ type feed struct {
 	*ChangeFeed
 	batches chan []ports.Change
 	trouble chan error
+	looked  atomic.Pointer[time.Time]
 }
 
 func newFeed(t *testing.T, url string, poll time.Duration) *ChangeFeed {
@@ -250,7 +270,7 @@ func (f *feed) follow(t *testing.T) (end func()) {
 	started, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := f.Follow(ctx, started, func(batch []ports.Change) { f.batches <- batch }); err != nil {
+		if err := f.Follow(ctx, started, f.take); err != nil {
 			t.Errorf("Follow: %v", err)
 		}
 	}()
@@ -258,6 +278,14 @@ func (f *feed) follow(t *testing.T) (end func()) {
 	t.Cleanup(end)
 	await(t, started)
 	return end
+}
+
+// take keeps what has changed, and the time of the last look.
+func (f *feed) take(batch []ports.Change, asOf time.Time) {
+	f.looked.Store(&asOf)
+	if len(batch) > 0 {
+		f.batches <- batch
+	}
 }
 
 func (f *feed) next(t *testing.T) []ports.Change {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
+	"github.com/CalloraOrg/callora-backend/domain/fault"
+	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
@@ -30,3 +32,11 @@ func drawUntilFree(random io.Reader, key *apikey.Key, store func() error) (plain
 
 // moment is now as the store keeps it, to the microsecond: so a key shows the same times in every answer.
 func moment(now ports.Clock) time.Time { return now().Truncate(time.Microsecond) }
+
+// forget makes this node's gateway forget a key that has ended, or may have: unless the store refused, its outcome may be
+// unknown.
+func forget(gateway ports.Invalidator, key id.ID, err error) {
+	if err == nil || fault.KindOf(err) == fault.Internal || fault.KindOf(err) == fault.Unavailable {
+		gateway.ForgetKey(key)
+	}
+}

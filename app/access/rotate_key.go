@@ -14,11 +14,12 @@ import (
 // RotateKey replaces a key by a new one with the same API, scopes and limit. The old one works on for Grace, so that its
 // users can change over without a gap.
 type RotateKey struct {
-	Keys   ports.Keys
-	Now    ports.Clock
-	NewID  ports.NewID
-	Random io.Reader
-	Grace  time.Duration
+	Keys    ports.Keys
+	Gateway ports.Invalidator
+	Now     ports.Clock
+	NewID   ports.NewID
+	Random  io.Reader
+	Grace   time.Duration
 }
 
 // RotateKeyInput names the key.
@@ -39,6 +40,7 @@ func (uc RotateKey) Do(ctx context.Context, in RotateKeyInput) (Rotated, error) 
 		out.Key, err = uc.Keys.Rotate(ctx, in.Key, next, out.OldEndsAt)
 		return err
 	})
+	forget(uc.Gateway, in.Key, err)
 	if err != nil {
 		return Rotated{}, fmt.Errorf("rotate a key: %w", err)
 	}

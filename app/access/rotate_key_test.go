@@ -52,7 +52,7 @@ func TestWhoMayNotRotateAKeyIsToldWhy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	revoked, replaced, fine := w.issue(t), w.issue(t), w.issue(t)
-	if err := (RevokeKey{Keys: w.keys, Now: w.clock}).Do(t.Context(), RevokeKeyInput{Actor: w.consumer, Key: revoked.Key.ID}); err != nil {
+	if err := (RevokeKey{Keys: w.keys, Gateway: w.gateway, Now: w.clock}).Do(t.Context(), RevokeKeyInput{Actor: w.consumer, Key: revoked.Key.ID}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.rotateKey().Do(t.Context(), RotateKeyInput{Actor: w.consumer, Key: replaced.Key.ID}); err != nil {

@@ -27,6 +27,7 @@ var (
 type world struct {
 	keys     *portstest.Keys
 	catalog  *portstest.Catalog
+	gateway  *portstest.Invalidator
 	consumer id.ID
 	dev      listing.Developer
 	weather  listing.API
@@ -35,7 +36,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{keys: portstest.NewKeys(), catalog: portstest.NewCatalog(), consumer: newID(), now: noon}
+	w := &world{keys: portstest.NewKeys(), catalog: portstest.NewCatalog(), gateway: &portstest.Invalidator{}, consumer: newID(), now: noon}
 	w.dev = listing.Developer{ID: newID(), UserID: newID(), Name: "Ada"}
 	w.catalog.AddDeveloper(w.dev)
 	w.weather = w.list(t, "weather", listing.Active)
@@ -62,7 +63,7 @@ func (w *world) issueKey() IssueKey {
 }
 
 func (w *world) rotateKey() RotateKey {
-	return RotateKey{Keys: w.keys, Now: w.clock, NewID: newID, Random: rand.Reader, Grace: time.Hour}
+	return RotateKey{Keys: w.keys, Gateway: w.gateway, Now: w.clock, NewID: newID, Random: rand.Reader, Grace: time.Hour}
 }
 
 // issue gives the consumer a key for the API.

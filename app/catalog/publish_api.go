@@ -15,6 +15,7 @@ import (
 type PublishAPI struct {
 	Store     ports.Publishing
 	Upstreams ports.UpstreamCheck
+	Gateway   ports.Invalidator
 	Now       ports.Clock
 	NewID     ports.NewID
 }
@@ -49,6 +50,7 @@ func (uc PublishAPI) Do(ctx context.Context, in PublishInput) (listing.API, erro
 	if api, err = uc.publish(ctx, api); err != nil {
 		return listing.API{}, fmt.Errorf("publish an API: %w", err)
 	}
+	uc.Gateway.ForgetAPI(api.ID)
 	return api, nil
 }
 

@@ -38,6 +38,9 @@ func TestAPublishedAPIIsOnTheMarketAtOnceAndWhole(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(listed.API, want) || listed.Developer != w.dev {
 		t.Errorf("listed %+v, %v", listed, err)
 	}
+	if !slices.Equal(w.gateway.APIs, []id.ID{got.ID}) {
+		t.Errorf("the gateway was told of %v", w.gateway.APIs)
+	}
 	if !slices.Equal(w.asked, []string{in.BaseURL}) {
 		t.Errorf("the upstream check was asked about %q", w.asked)
 	}

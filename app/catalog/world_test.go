@@ -25,6 +25,7 @@ var (
 type world struct {
 	*portstest.Catalog
 	dev     listing.Developer
+	gateway portstest.Invalidator
 	blocked string   // what the upstream check says
 	asked   []string // which URLs it was asked about
 }
@@ -42,7 +43,7 @@ func (w *world) CheckUpstream(_ context.Context, baseURL string) string {
 }
 
 func (w *world) publishAPI() PublishAPI {
-	return PublishAPI{Store: w, Upstreams: w, Now: func() time.Time { return noon }, NewID: newID}
+	return PublishAPI{Store: w, Upstreams: w, Gateway: &w.gateway, Now: func() time.Time { return noon }, NewID: newID}
 }
 
 // input is an API that can be published.

@@ -25,7 +25,7 @@ import (
 
 var restModule = fx.Module("rest", fx.Provide(newCatalog, newAccess, newBilling, newMetering, newHealth, newREST))
 
-func newCatalog(cfg *config.Config, store *postgres.Catalog, now ports.Clock, newID ports.NewID) (api.Catalog, error) {
+func newCatalog(cfg *config.Config, store *postgres.Catalog, g *gateway.Gateway, now ports.Clock, newID ports.NewID) (api.Catalog, error) {
 	upstreams, err := egress.NewGuard(cfg.Gateway.HostAllowlist)
 	if err != nil {
 		return api.Catalog{}, err
@@ -33,16 +33,16 @@ func newCatalog(cfg *config.Config, store *postgres.Catalog, now ports.Clock, ne
 	return api.Catalog{
 		List:    catalog.ListAPIs{Catalog: store},
 		Get:     catalog.GetAPI{Catalog: store},
-		Publish: catalog.PublishAPI{Store: store, Upstreams: upstreams, Now: now, NewID: newID},
+		Publish: catalog.PublishAPI{Store: store, Upstreams: upstreams, Gateway: g, Now: now, NewID: newID},
 	}, nil
 }
 
-func newAccess(cfg *config.Config, keys *postgres.Keys, apis *postgres.Catalog, now ports.Clock, newID ports.NewID) api.Access {
+func newAccess(cfg *config.Config, keys *postgres.Keys, apis *postgres.Catalog, g *gateway.Gateway, now ports.Clock, newID ports.NewID) api.Access {
 	return api.Access{
 		Issue:  access.IssueKey{Keys: keys, Catalog: apis, Now: now, NewID: newID, Random: rand.Reader},
 		List:   access.ListKeys{Keys: keys},
-		Rotate: access.RotateKey{Keys: keys, Now: now, NewID: newID, Random: rand.Reader, Grace: cfg.Rest.KeyGrace.D()},
-		Revoke: access.RevokeKey{Keys: keys, Now: now},
+		Rotate: access.RotateKey{Keys: keys, Gateway: g, Now: now, NewID: newID, Random: rand.Reader, Grace: cfg.Rest.KeyGrace.D()},
+		Revoke: access.RevokeKey{Keys: keys, Gateway: g, Now: now},
 	}
 }
 

@@ -1,4 +1,3 @@
-// Package routes holds what the gateway sells, in memory: an immutable table that one writer replaces as APIs change.
 package routes
 
 import (
@@ -6,87 +5,58 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
-	"strings"
+	"reflect"
+	"strconv"
+	"sync"
 	"sync/atomic"
+	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/CalloraOrg/callora-backend/domain/fault"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
-// API is an API as the gateway serves it. It is immutable.
-type API struct {
-	ID        id.ID
-	Text      string // ID
-	Slug      string
-	Target    *Target
-	matcher   *listing.Matcher
-	endpoints map[id.ID]*Endpoint
-}
+const (
+	absentMost = 10_000          // APIs remembered as not on sale
+	absentFor  = 5 * time.Second // one that is put on sale elsewhere works at the latest after this, also when news of it is lost
+	lookUpTime = 3 * time.Second
+	lookUpMost = 4 // look-ups at once, so that others find connections in the pool
+)
 
-// Endpoint is an endpoint with what its calls say of it, made once and not for each call.
-type Endpoint struct {
-	*listing.Endpoint
-	Name   string   // method and path
-	Charge []string // the X-Callora-Charge of a charged call
-}
+// ErrUnavailable means that APIs cannot be looked up.
+var ErrUnavailable = fault.New(fault.Unavailable, "SERVICE_UNAVAILABLE", "Service Unavailable: APIs cannot be looked up at present")
 
-func newEndpoint(e *listing.Endpoint) *Endpoint {
-	return &Endpoint{Endpoint: e, Name: e.Method + " " + e.Path, Charge: []string{e.Price.String()}}
-}
-
-// Endpoint returns what a call buys, see listing.Matcher.Find.
-func (r *API) Endpoint(method string, path listing.Path) (*Endpoint, bool) {
-	e, ok := r.matcher.Find(method, path)
-	if !ok {
-		return nil, false
-	}
-	return r.endpoints[e.ID], true
-}
-
-// CatchAll returns what a call buys that has no path, see listing.Matcher.Any.
-func (r *API) CatchAll(method string) (*Endpoint, bool) {
-	e, ok := r.matcher.Any(method)
-	if !ok {
-		return nil, false
-	}
-	return r.endpoints[e.ID], true
-}
-
-// Target is an upstream's base, ready to be joined with a call's path.
-type Target struct {
-	Scheme, Host string
-	Prefix       string // escaped, without a final slash
-}
-
-// NewTarget reads a base URL, which must be an absolute http or https URL.
-func NewTarget(base string) (*Target, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("upstream %q is not an http or https URL", base)
-	}
-	t := &Target{Scheme: u.Scheme, Host: u.Host}
-	if path := strings.Trim(u.EscapedPath(), "/"); path != "" {
-		t.Prefix = "/" + path
-	}
-	return t, nil
-}
-
-// Table finds a route by slug or id. Readers take a snapshot; one writer copies the map for each batch of changes, which for
-// ten thousand APIs takes about a millisecond.
+// Table finds an API by slug or id. Readers take a snapshot; writers take turns and copy the map for each batch of changes,
+// which for ten thousand APIs takes about a millisecond.
 type Table struct {
 	source ports.Routes
+	clock  ports.Clock
 	report func(error)
 	now    atomic.Pointer[map[string]*API]
+	absent *lru.Cache[id.ID, time.Time] // until when an API is taken to be not on sale
+	flight singleflight.Group
+	slots  chan struct{} // one for each look-up under way
+
+	// writing orders what is put into the table. version grows with each change that is heard of: a look-up that began before
+	// one is neither kept nor shared with who comes after it.
+	writing sync.Mutex
+	version int64
 }
 
 // New returns an empty table. report is told of APIs that cannot be served.
-func New(source ports.Routes, report func(error)) *Table {
-	return &Table{source: source, report: report}
+func New(source ports.Routes, clock ports.Clock, report func(error)) *Table {
+	absent, err := lru.New[id.ID, time.Time](absentMost)
+	if err != nil { // only for a size below 1
+		panic(err)
+	}
+	return &Table{source: source, clock: clock, report: report, absent: absent, slots: make(chan struct{}, lookUpMost)}
 }
 
-// Find returns the API with a slug or id, nil when there is none.
+// Find returns the API with a slug or id, nil when there is none in memory.
 func (t *Table) Find(ref string) *API {
 	m := t.now.Load()
 	if m == nil {
@@ -95,18 +65,21 @@ func (t *Table) Find(ref string) *API {
 	return (*m)[ref]
 }
 
-// Loaded reports whether the routes have been read.
+// Loaded reports whether the APIs have been read.
 func (t *Table) Loaded() bool { return t.now.Load() != nil }
 
-// Load reads all routes anew.
+// Load reads all APIs anew.
 func (t *Table) Load(ctx context.Context) error {
+	asOf := t.clock()
 	apis, err := t.source.ActiveAPIs(ctx)
 	if err != nil {
 		return fmt.Errorf("load the routes: %w", err)
 	}
+	t.writing.Lock()
+	defer t.writing.Unlock()
 	next := make(map[string]*API, 2*len(apis))
 	for _, a := range apis {
-		t.put(next, a)
+		t.put(next, a, asOf)
 	}
 	t.now.Store(&next)
 	return nil
@@ -114,42 +87,139 @@ func (t *Table) Load(ctx context.Context) error {
 
 // Reload reads single APIs anew and returns those that could not be read; they stay as they were.
 func (t *Table) Reload(ctx context.Context, apis []id.ID) (failed []id.ID, err error) {
-	next := maps.Clone(*t.now.Load())
-	var active []listing.API
+	asOf := t.clock()
+	var read []listing.API
 	for _, u := range apis {
 		a, e := t.source.API(ctx, u)
-		if e != nil && !errors.Is(e, listing.ErrNotFound) {
+		switch {
+		case errors.Is(e, listing.ErrNotFound):
+			read = append(read, listing.API{ID: u})
+		case e != nil:
 			failed, err = append(failed, u), fmt.Errorf("reload API %s: %w", u, e)
-			continue
-		}
-		if old := next[u.String()]; old != nil {
-			delete(next, old.Slug)
-			delete(next, old.Text)
-		}
-		if e == nil && a.Status == listing.Active {
-			active = append(active, a)
+		default:
+			read = append(read, a)
 		}
 	}
-	for _, a := range active { // after all that go: one may have taken another's slug
-		t.put(next, a)
-	}
-	t.now.Store(&next)
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	t.replace(read, asOf)
 	return failed, err
 }
 
-// put adds an API. One that cannot be served is left out and reported; the others are served.
-func (t *Table) put(m map[string]*API, a listing.API) {
-	base, err := NewTarget(a.BaseURL)
+// LookUp returns the API with an id as it was at since or later, from the database if need be. Faults: listing.ErrNotFound for one
+// that is not on sale, ErrUnavailable.
+func (t *Table) LookUp(ctx context.Context, u id.ID, since time.Time) (*API, error) {
+	if r := t.Find(u.String()); r != nil && r.Fresh(since) {
+		return r, nil
+	}
+	if until, ok := t.absent.Get(u); ok && t.clock().Before(until) {
+		return nil, listing.ErrNotFound
+	}
+	t.writing.Lock()
+	version := t.version
+	t.writing.Unlock()
+	got, err, _ := t.flight.Do(strconv.FormatInt(version, 36)+u.String(), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookUpTime) // others wait for it too
+		defer cancel()
+		return t.read(ctx, u, version)
+	})
 	if err != nil {
-		t.report(fmt.Errorf("API %s is not served: %w", a.Slug, err))
+		return nil, err
+	}
+	return got.(*API), nil
+}
+
+// read looks an API up for callers who came while version was the present one.
+func (t *Table) read(ctx context.Context, u id.ID, version int64) (*API, error) {
+	select {
+	case t.slots <- struct{}{}:
+		defer func() { <-t.slots }()
+	case <-ctx.Done():
+		return nil, ErrUnavailable.Because(ctx.Err())
+	}
+	asOf := t.clock()
+	a, err := t.source.API(ctx, u)
+	if err != nil && !errors.Is(err, listing.ErrNotFound) {
+		return nil, ErrUnavailable.Because(err)
+	}
+	a.ID = u
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	if t.version != version { // it may have changed while it was read: it is for the callers who came before
+		if r, err := newAPI(a, asOf); err == nil && a.Status == listing.Active {
+			return r, nil
+		}
+		return nil, listing.ErrNotFound
+	}
+	t.replace([]listing.API{a}, asOf)
+	r := t.Find(u.String())
+	if r == nil {
+		t.absent.Add(u, asOf.Add(absentFor))
+		return nil, listing.ErrNotFound
+	}
+	return r, nil
+}
+
+// Changed is told of APIs that may have changed. They stay as they are until they are reloaded.
+func (t *Table) Changed(apis []id.ID) {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	t.version++
+	for _, u := range apis {
+		t.absent.Remove(u)
+	}
+}
+
+// Forget drops an API: the next call of it looks it up.
+func (t *Table) Forget(u id.ID) {
+	t.Changed([]id.ID{u})
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	if t.Find(u.String()) != nil {
+		t.replace([]listing.API{{ID: u}}, time.Time{})
+	}
+}
+
+// replace puts APIs as they are now into the table. Those that are not active go. The caller is the one who writes.
+func (t *Table) replace(apis []listing.API, asOf time.Time) {
+	if t.unchanged(apis, asOf) || !t.Loaded() {
 		return
 	}
-	r := &API{
-		ID: a.ID, Text: a.ID.String(), Slug: a.Slug, Target: base, matcher: listing.NewMatcher(a.Endpoints),
-		endpoints: make(map[id.ID]*Endpoint, len(a.Endpoints)),
+	next := maps.Clone(*t.now.Load())
+	for _, a := range apis {
+		if old := next[a.ID.String()]; old != nil {
+			delete(next, old.Slug)
+			delete(next, old.Text)
+		}
 	}
-	for i := range a.Endpoints {
-		r.endpoints[a.Endpoints[i].ID] = newEndpoint(&a.Endpoints[i])
+	for _, a := range apis { // after all that go: one may have taken another's slug
+		if a.Status == listing.Active {
+			t.put(next, a, asOf)
+		}
+	}
+	t.now.Store(&next)
+}
+
+// unchanged reports whether the APIs are in the table as they are, and notes that they are.
+func (t *Table) unchanged(apis []listing.API, asOf time.Time) bool {
+	for _, a := range apis {
+		old := t.Find(a.ID.String())
+		if old == nil && a.Status == listing.Active || old != nil && !reflect.DeepEqual(old.source, a) {
+			return false
+		}
+		if old != nil {
+			old.asOf.Store(&asOf)
+		}
+	}
+	return true
+}
+
+// put adds an API. One that cannot be served is left out and reported; the others are served.
+func (t *Table) put(m map[string]*API, a listing.API, asOf time.Time) {
+	r, err := newAPI(a, asOf)
+	if err != nil {
+		t.report(err)
+		return
 	}
 	m[r.Slug], m[r.Text] = r, r
 }

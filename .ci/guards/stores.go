@@ -132,6 +132,11 @@ var ofStores = []guard{
 		stores, contract + "/a_call_that_has_lost|TestAChargeThatMeetsATakeover",
 	},
 	{
+		"of two calls of one key one is charged", "adapters/postgres/journal.go",
+		"	if again > 0 {\n", "	if again > len(batch) {\n",
+		stores, contract + "/of_two_calls",
+	},
+	{
 		"a charge waits for the takeover of its key", "adapters/postgres/journal.go",
 		"ORDER BY i.user_id, i.key FOR UPDATE OF i\n)`", "ORDER BY i.user_id, i.key\n)`",
 		stores, "TestAChargeThatMeetsATakeoverIsNotRecorded",

@@ -76,8 +76,12 @@ const (
 
 // Append implements ports.UsageJournal.
 func (j *Journal) Append(ctx context.Context, batch []usage.Record) ([]ports.RecordOutcome, error) {
+	keys, again := keysOf(batch)
+	if again > 0 {
+		return j.appendParts(ctx, batch[:again], batch[again:])
+	}
 	args, statement := appendArgs(batch), &j.append
-	if keys := keysOf(batch); keys != nil {
+	if keys != nil {
 		args, statement = append(args, keys...), &j.keyed
 	}
 	stmt, err := statement.on(ctx, j.db)
@@ -96,6 +100,19 @@ func (j *Journal) Append(ctx context.Context, batch []usage.Record) ([]ports.Rec
 		return nil, rejected(err)
 	}
 	return outcomes, nil
+}
+
+// appendParts stores a batch in two statements.
+func (j *Journal) appendParts(ctx context.Context, one, two []usage.Record) ([]ports.RecordOutcome, error) {
+	first, err := j.Append(ctx, one)
+	if err != nil {
+		return nil, err
+	}
+	second, err := j.Append(ctx, two)
+	if err != nil {
+		return nil, err
+	}
+	return append(first, second...), nil
 }
 
 func appendArgs(batch []usage.Record) []any {
@@ -154,21 +171,32 @@ func boundsByLease(batch []usage.Record) (leases, first, last *array) {
 	return leases, first, last
 }
 
-// keysOf are the arguments for the calls with an Idempotency-Key, nil when there are none.
-func keysOf(batch []usage.Record) []any {
+// keysOf are the arguments for the calls with an Idempotency-Key, nil when there are none. Two calls of one key have one event,
+// and only one has the claim: again is where the second is, which needs a statement of its own; 0: there is none.
+func keysOf(batch []usage.Record) (args []any, again int) {
 	users, events, claims, keys := newIDArray(0), newIDArray(0), newIDArray(0), pq.StringArray(nil)
+	var seen map[id.ID]bool
 	for i := range batch {
-		if r := &batch[i]; r.IdempotencyKey != "" {
-			users.addID(r.UserID)
-			keys = append(keys, r.IdempotencyKey)
-			events.addID(r.ID)
-			claims.addID(r.IdempotencyClaim)
+		r := &batch[i]
+		if r.IdempotencyKey == "" {
+			continue
 		}
+		if seen[r.ID] {
+			return nil, i
+		}
+		if seen == nil {
+			seen = map[id.ID]bool{}
+		}
+		seen[r.ID] = true
+		users.addID(r.UserID)
+		keys = append(keys, r.IdempotencyKey)
+		events.addID(r.ID)
+		claims.addID(r.IdempotencyClaim)
 	}
 	if keys == nil {
-		return nil
+		return nil, 0
 	}
-	return []any{users.text(), keys, events.text(), claims.text()}
+	return []any{users.text(), keys, events.text(), claims.text()}, 0
 }
 
 // nobody is the payer of a repeated record: no lease has this id.
@@ -232,7 +260,7 @@ func classify(ctx context.Context, q sqlx.ExtContext, batch []usage.Record, outc
 
 // runningClaims tells whose claims on an Idempotency-Key run, by the ids of their events.
 func runningClaims(ctx context.Context, q sqlx.ExtContext, batch []usage.Record) (map[id.ID]bool, error) {
-	keys := keysOf(batch)
+	keys, _ := keysOf(batch)
 	if keys == nil {
 		return nil, nil
 	}

@@ -280,6 +280,20 @@ func idempotencyContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 		wantEvents(t, w, 1)
 		w.wantBalance(t, w.consumer, 0, 100, 5)
 	})
+	run("of two calls of one key in one batch the one with the claim is charged", func(t *testing.T, w *keyWorld) {
+		late := w.claimed()
+		w.AgeKeys(t, 31*time.Second)
+		heir := w.claim()
+		w.try(heir, ports.IdempotencyClaimed)
+		var batch []usage.Record
+		for _, c := range []ports.IdempotencyClaim{late, heir} {
+			r := w.record(t, w.consumer, w.lease, 5)
+			r.ID, r.IdempotencyKey, r.IdempotencyClaim = late.Event, c.Key, c.Event
+			batch = append(batch, r)
+		}
+		want(t, w.append(t, batch...), ports.ClaimLost, ports.Recorded)
+		wantEvents(t, w, 1)
+	})
 	run("a charge whose key nobody claims is not recorded", func(t *testing.T, w *keyWorld) {
 		c := w.claimed()
 		w.release(c)

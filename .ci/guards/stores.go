@@ -222,4 +222,44 @@ var ofStores = []guard{
 		" AND p.keep < l.granted", "",
 		stores, contract,
 	},
+	{
+		"a wait on a silent network ends after its context", "adapters/postgres/dialer.go",
+		"d.socket.end()\n\t\td.onSilence()", "d.onSilence()",
+		stores, "TestAnAppendEndsInTimeWhenTheNetworkFallsSilentAndChargesOnce",
+	},
+	{
+		"a connection on which something was cancelled is not used again", "adapters/postgres/dialer.go",
+		"return d.grace == nil && ", "return ",
+		stores, "TestAConnectionThatWasCancelledIsNotUsedAgain",
+	},
+	{
+		"a day is not sealed before its leases are booked", "adapters/postgres/audit.go",
+		"if first.Day.Valid && first", "if false && first",
+		stores, "TestADayIsNotSealedBeforeAllItsLeasesAreBooked",
+	},
+	{
+		"a day with drift is not sealed", "adapters/postgres/audit.go",
+		"r.seals = false // the days behind", "// the days behind",
+		stores, "TestADayWithDriftIsNotSealed",
+	},
+	{
+		"a call charged after its day was sealed is audited", "adapters/postgres/audit_present.go",
+		"if len(r.days) > 0 {\n\t\tif err := r.late", "if false {\n\t\tif err := r.late",
+		stores, "TestACallChargedLongAfterItsDayWasSealedIsCountedOnce",
+	},
+	{
+		"a checkpoint that was altered is not trusted", "adapters/postgres/audit_checkpoint.go",
+		"if !sameBytes(all[i].Chain, all[i].link(before)) {", "if false {",
+		stores, "TestAnAuditFindsACheckpointThatIsNotAsItWasWritten",
+	},
+	{
+		"a sealed day is held against its rows", "adapters/postgres/audit_checkpoint.go",
+		"case found.Digest != c.Digest:", "case false:",
+		stores, "TestAFullAuditFindsWhatWasAlteredInASealedDayAndNamesIt",
+	},
+	{
+		"a sealed day's revenue is held against its rows", "adapters/postgres/audit_checkpoint.go",
+		"case found.RevenueDigest != c.RevenueDigest:", "case false:",
+		stores, "TestAFullAuditFindsWhatWasAlteredInASealedDayAndNamesIt",
+	},
 }

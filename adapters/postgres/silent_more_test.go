@@ -139,6 +139,30 @@ func TestACancelledQueryOnASoundNetworkEndsInOrder(t *testing.T) {
 	}
 }
 
+// lib/pq itself goes on with the connection of a prepared statement that was cancelled. The request may strike what runs next.
+func TestAConnectionThatWasCancelledIsNotUsedAgain(t *testing.T) {
+	t.Parallel()
+	db, err := Open(t.Context(), Config{URL: dbtest.URL(t), MaxOpen: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	stmt, err := db.Prepare(`SELECT pg_sleep($1)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after int
+	if err := db.Get(&before, `SELECT pg_backend_pid()`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stmt.ExecContext(within(t, given), 60); err == nil {
+		t.Error("it was not cancelled")
+	}
+	if err := db.Get(&after, `SELECT pg_backend_pid()`); err != nil || after == before {
+		t.Errorf("session %d after %d, %v; want another", after, before, err)
+	}
+}
+
 func TestASilentNetworkUnderTLSEndsWaitsToo(t *testing.T) {
 	t.Parallel()
 	address := dbtest.URL(t)

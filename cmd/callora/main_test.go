@@ -107,9 +107,9 @@ func TestAnAuditShowsBothSidesAndCountsDrifts(t *testing.T) {
 	drifts := printInvariants(&out, []ports.Invariant{
 		{Name: "usage is paid", LeftName: "usage", Left: money.MustParse("1.5"), RightName: "leases", Right: money.MustParse("1.5")},
 		{Name: "held is leased", LeftName: "held", Left: money.MustParse("2"), RightName: "leases", Right: money.MustParse("1")},
-		{Name: "errors that cancel out", LeftName: "a", RightName: "b", Offenders: 2},
+		{Name: "errors that cancel out", LeftName: "a", RightName: "b", Offenders: 2, Days: []string{"2026-11-05: 2 rows"}},
 	})
-	for _, want := range []string{"ok     usage is paid", "usage 1.5000000 = leases 1.5000000", "DRIFT  held is leased", "held 2.0000000 = leases 1.0000000", "(2 rows do not agree)"} {
+	for _, want := range []string{"ok     usage is paid", "usage 1.5000000 = leases 1.5000000", "DRIFT  held is leased", "held 2.0000000 = leases 1.0000000", "(2 rows do not agree)", "on 2026-11-05: 2 rows"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("missing %q:\n%s", want, out.String())
 		}

@@ -52,8 +52,8 @@ var ofGateway = []guard{
 		gateway, "TestARepeatWhoseAnswerCannotBeStored",
 	},
 	{
-		"no tunnel under an Idempotency-Key", "adapters/gateway/idempotency.go",
-		"case len(c.r.Header[\"Upgrade\"]) > 0:", "case false:",
+		"no tunnel under an Idempotency-Key", "adapters/gateway/upgrade.go",
+		"h[headerIdempotency]; has {", "h[headerIdempotency]; has && false {",
 		gateway, "TestAnIdempotencyKeyWithUpgrade",
 	},
 	{
@@ -85,6 +85,26 @@ var ofGateway = []guard{
 		"what follows a broken body is not a request", "adapters/httpkit/body.go",
 		"	closeAfterAnswer(w)\n\tDropBody", "	_ = closeAfterAnswer\n\tDropBody",
 		gateway, "TestAMalformedBodyIs400AndEndsTheConnection",
+	},
+	{
+		"no protocol but WebSocket is upgraded to", "adapters/gateway/upgrade.go",
+		"		delete(h, \"Upgrade\")\n", "",
+		gateway, "TestOtherProtocolsAreIgnored",
+	},
+	{
+		"a switch that answers no handshake is not charged", "adapters/gateway/tunnel.go",
+		"if !ok || !c.acceptsWebSocket(res.Header) {", "if !ok {",
+		gateway, "TestASwitchThatAnswersNoHandshakeIs502AndNotCharged",
+	},
+	{
+		"a WebSocket ends with its key", "adapters/gateway/changes.go",
+		"	background.Go(func() { g.watchTunnels(following) })\n", "",
+		gateway, "TestAWebSocketEndsSoonAfterItsCallIsNoLongerAllowed",
+	},
+	{
+		"a WebSocket ends when one side has gone", "adapters/gateway/tunnel.go",
+		"time.AfterFunc(t.linger,", "time.AfterFunc(time.Hour,",
+		gateway, "TestAWebSocketEndsWhenOneSideHasGoneAndTheOtherIsSilent",
 	},
 	{
 		"bytes after an answer are not the next call's answer", "adapters/gateway/upstream/fresh_unix.go",

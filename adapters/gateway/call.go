@@ -34,6 +34,8 @@ type call struct {
 	path      listing.Path
 	target    *routes.Target
 	legacy    bool
+	websocket string  // the Sec-WebSocket-Key of a call that asks for a WebSocket
+	tunnel    *tunnel // set once it is one
 	payment   payment
 	sentBody  io.Reader    // the body as the server gave it
 	body      *requestBody // nil until it is forwarded
@@ -116,8 +118,9 @@ func (c *call) finish() {
 		c.status = http.StatusInternalServerError
 	}
 	c.g.metrics.ended(c)
-	if c.status == http.StatusSwitchingProtocols {
+	if c.tunnel != nil {
 		c.g.tunnels.remove(c)
+		c.cause = c.tunnel.ended()
 	}
 	if c.g.deps.Observe != nil {
 		c.g.deps.Observe(c.r.Method, c.template(), "gateway", c.status, took)

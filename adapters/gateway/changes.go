@@ -21,8 +21,9 @@ const (
 func (g *Gateway) Run(ctx context.Context) error {
 	started := make(chan struct{})
 	following, stop := context.WithCancel(ctx)
-	var routes sync.WaitGroup
-	routes.Go(func() {
+	var background sync.WaitGroup
+	background.Go(func() { g.watchTunnels(following) })
+	background.Go(func() {
 		select {
 		case <-started: // from here on no change is missed
 			g.keepRoutes(following)
@@ -34,7 +35,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		g.looked.Store(&asOf)
 	})
 	stop()
-	routes.Wait()
+	background.Wait()
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("follow changes: %w", err)
 	}

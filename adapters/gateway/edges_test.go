@@ -113,25 +113,6 @@ func TestTrailersOfARequestPass(t *testing.T) {
 	}
 }
 
-func TestAnUpgradeNobodyAskedForIsNotCharged(t *testing.T) {
-	t.Parallel()
-	h := open(t, func(w http.ResponseWriter, _ *http.Request) {
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n")
-		_ = conn.Close()
-	})
-	h.get("/cheap").want(t, 502, "BAD_GATEWAY")
-	r := h.request("GET", "/cheap", nil)
-	r.Header.Set("Connection", "Upgrade")
-	r.Header.Set("Upgrade", "websocket")
-	h.do(r).want(t, 502, "BAD_GATEWAY")
-	h.wantCharges()
-}
-
 // For a caller of HTTP/1.0 the connection's end is the answer's end: the last byte must wait for the charge.
 func TestAnUnchargedAnswerIsNotCompleteForHTTP10(t *testing.T) {
 	t.Parallel()

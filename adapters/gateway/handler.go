@@ -32,6 +32,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer c.finish()
 	defer c.recover()
 
+	if !listing.Sold(r.Method) {
+		c.w.Header()["Allow"] = allowedMethods
+		c.refuse(errMethod)
+		return
+	}
 	admit := c.admit
 	if strings.HasPrefix(sentPath(r.URL), LegacyPrefix) {
 		c.legacy = true
@@ -191,6 +196,11 @@ func (c *call) findRoute(ref string) error {
 
 // permit holds what the key and the request themselves must fulfil.
 func (c *call) permit() error {
+	if c.r.Header["Upgrade"] != nil {
+		if err := c.checkUpgrade(); err != nil {
+			return err
+		}
+	}
 	if !c.key.Allows(c.r.Method, c.endpoint.Path) {
 		return errScope
 	}

@@ -17,6 +17,9 @@ const (
 	zeroCharge        = "0.0000000"
 )
 
+// allowedMethods is the Allow of a call with a method that nobody sells.
+var allowedMethods = []string{"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}
+
 // credential finds the key a caller presents: X-Api-Key, or a Bearer token.
 func credential(h http.Header) (key string, err error) {
 	if k := strings.TrimSpace(h.Get(headerKey)); k != "" {
@@ -45,6 +48,7 @@ func stripCredentials(out http.Header) {
 		case headerKey, "X-User-Id", "X-Admin-Api-Key",
 			"Forwarded", "Forwarded-For", "X-Forwarded", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "Cf-Connecting-Ip",
 			"True-Client-Ip", "X-Aws-Client-Ip",
+			"Http2-Settings",
 			"X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override", "X-Http-Method", "X-Method-Override":
 			delete(out, name)
 		default:

@@ -26,12 +26,8 @@ const (
 // with: replayed or refused.
 func (c *call) claimIdempotency() (done bool) {
 	key := c.r.Header.Get(headerIdempotency)
-	switch {
-	case !printable(key) || len(c.r.Header.Values(headerIdempotency)) > 1:
+	if !printable(key) || len(c.r.Header.Values(headerIdempotency)) > 1 {
 		c.refuse(errIdempotencyKey)
-		return true
-	case len(c.r.Header["Upgrade"]) > 0:
-		c.refuse(errIdempotencyUpgrade)
 		return true
 	}
 	ask := ports.IdempotencyClaim{

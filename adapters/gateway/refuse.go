@@ -49,7 +49,9 @@ var (
 	errReplayBusy = fault.New(fault.Unavailable, "SERVICE_UNAVAILABLE",
 		"Service Unavailable: too many kept answers are being replayed; try again")
 	errIdempotencyUpgrade = inField(fault.New(fault.Invalid, "IDEMPOTENCY_UPGRADE", "Bad Request: Idempotency-Key cannot be used with Upgrade"),
-		"header.Idempotency-Key", "must be left out of a request with an Upgrade header")
+		"header.Idempotency-Key", "must be left out of a request for a WebSocket")
+
+	errMethod = fault.New(fault.WrongMethod, "METHOD_NOT_ALLOWED", "Method Not Allowed: CONNECT and TRACE are not sold")
 )
 
 // inField makes a fault name the field that is wrong.
@@ -67,12 +69,14 @@ var reasons = map[*fault.Error]string{
 	errStarting: "starting", keys.ErrUnavailable: "key_store", routes.ErrUnavailable: "route_store", httpkit.ErrInternal: "internal", errLegacyPath: "endpoint_unknown",
 	errLegacyID: "bad_request", errAddress: "address", errAddressShape: "address", errIdempotencyKey: "bad_request",
 	errIdempotencyRunning: "idempotency", errIdempotencyConflict: "idempotency", errIdempotencySpent: "idempotency",
-	errIdempotencyUpgrade: "bad_request", errReplayBusy: "idempotency",
+	errIdempotencyUpgrade: "bad_request", errReplayBusy: "idempotency", errMethod: "method",
 }
 
 // reasonOf is a bounded name for why a call was refused.
 func reasonOf(f *fault.Error) string {
 	switch {
+	case f.Code == codeHandshake:
+		return "bad_request"
 	case errors.Is(f, vault.ErrShort):
 		return "balance"
 	case errors.Is(f, usage.ErrNotRecorded):

@@ -46,6 +46,7 @@ func (e ApiStatus) Valid() bool {
 // Defines values for ErrorCode.
 const (
 	APIKEYFORBIDDEN             ErrorCode = "API_KEY_FORBIDDEN"
+	APIKEYINURL                 ErrorCode = "API_KEY_IN_URL"
 	APIKEYNOTFOUND              ErrorCode = "API_KEY_NOT_FOUND"
 	APIKEYREVOKED               ErrorCode = "API_KEY_REVOKED"
 	BADGATEWAY                  ErrorCode = "BAD_GATEWAY"
@@ -87,12 +88,15 @@ const (
 	UPSTREAMTARGETBLOCKED       ErrorCode = "UPSTREAM_TARGET_BLOCKED"
 	VALIDATIONERROR             ErrorCode = "VALIDATION_ERROR"
 	VAULTNOTFOUND               ErrorCode = "VAULT_NOT_FOUND"
+	WEBSOCKETHANDSHAKE          ErrorCode = "WEBSOCKET_HANDSHAKE"
 )
 
 // Valid indicates whether the value is a known member of the ErrorCode enum.
 func (e ErrorCode) Valid() bool {
 	switch e {
 	case APIKEYFORBIDDEN:
+		return true
+	case APIKEYINURL:
 		return true
 	case APIKEYNOTFOUND:
 		return true
@@ -175,6 +179,8 @@ func (e ErrorCode) Valid() bool {
 	case VALIDATIONERROR:
 		return true
 	case VAULTNOTFOUND:
+		return true
+	case WEBSOCKETHANDSHAKE:
 		return true
 	default:
 		return false
@@ -390,7 +396,7 @@ type Endpoint struct {
 type Error struct {
 	// Code Stable. The gateway's are among them: UNAUTHORIZED (401: no key, an unknown one, one of another API), FORBIDDEN (403: revoked key),
 	// INSUFFICIENT_SCOPE, IP_NOT_ALLOWED (403), NOT_FOUND (404: no such API or endpoint), PAYMENT_REQUIRED (402), TOO_MANY_REQUESTS (429), INVALID_PATH,
-	// INVALID_IP_FORMAT, MALFORMED_BODY (400), REQUEST_BODY_TOO_LARGE (413), IDEMPOTENCY_UPGRADE (400), other IDEMPOTENCY_* (409), BAD_GATEWAY, UPSTREAM_TARGET_BLOCKED (502), GATEWAY_TIMEOUT (504),
+	// INVALID_IP_FORMAT, MALFORMED_BODY, WEBSOCKET_HANDSHAKE, API_KEY_IN_URL (400), REQUEST_BODY_TOO_LARGE (413), IDEMPOTENCY_UPGRADE (400), other IDEMPOTENCY_* (409), BAD_GATEWAY, UPSTREAM_TARGET_BLOCKED (502), GATEWAY_TIMEOUT (504),
 	// METERING_UNAVAILABLE, SERVICE_UNAVAILABLE (503). A call that is refused is not charged.
 	// What is no request that can be read at all is MALFORMED_REQUEST (400), EXPECTATION_FAILED (417), REQUEST_HEADER_TOO_LARGE (431),
 	// UNSUPPORTED_TRANSFER_ENCODING (501) or HTTP_VERSION_NOT_SUPPORTED (505), on any path.
@@ -406,7 +412,7 @@ type Error struct {
 
 // ErrorCode Stable. The gateway's are among them: UNAUTHORIZED (401: no key, an unknown one, one of another API), FORBIDDEN (403: revoked key),
 // INSUFFICIENT_SCOPE, IP_NOT_ALLOWED (403), NOT_FOUND (404: no such API or endpoint), PAYMENT_REQUIRED (402), TOO_MANY_REQUESTS (429), INVALID_PATH,
-// INVALID_IP_FORMAT, MALFORMED_BODY (400), REQUEST_BODY_TOO_LARGE (413), IDEMPOTENCY_UPGRADE (400), other IDEMPOTENCY_* (409), BAD_GATEWAY, UPSTREAM_TARGET_BLOCKED (502), GATEWAY_TIMEOUT (504),
+// INVALID_IP_FORMAT, MALFORMED_BODY, WEBSOCKET_HANDSHAKE, API_KEY_IN_URL (400), REQUEST_BODY_TOO_LARGE (413), IDEMPOTENCY_UPGRADE (400), other IDEMPOTENCY_* (409), BAD_GATEWAY, UPSTREAM_TARGET_BLOCKED (502), GATEWAY_TIMEOUT (504),
 // METERING_UNAVAILABLE, SERVICE_UNAVAILABLE (503). A call that is refused is not charged.
 // What is no request that can be read at all is MALFORMED_REQUEST (400), EXPECTATION_FAILED (417), REQUEST_HEADER_TOO_LARGE (431),
 // UNSUPPORTED_TRANSFER_ENCODING (501) or HTTP_VERSION_NOT_SUPPORTED (505), on any path.

@@ -125,5 +125,14 @@ func pick(endpoints []Endpoint, method string) *Endpoint {
 	if method == "HEAD" && get != nil {
 		return get
 	}
+	if !Sold(method) {
+		return nil
+	}
 	return any
+}
+
+// Sold reports whether calls with a method can be sold at all: CONNECT would open a tunnel to anywhere, and TRACE would show
+// what was added to a request on its way (RFC 9110 9.3.6, 9.3.8). Upstreams may fold the case, so it does not matter.
+func Sold(method string) bool {
+	return !strings.EqualFold(method, "CONNECT") && !strings.EqualFold(method, "TRACE")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -8,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/CalloraOrg/callora-backend/db/dbtest"
 )
 
 // The first execution dies with its node. The second runs under the same event, soon, and is the only one charged.
@@ -58,5 +61,78 @@ func TestAKeyWhoseNodeWasKilledIsTakenOverUnderItsEvent(t *testing.T) {
 	}
 	two.finish(t)
 	nothingHeld(t, handle)
+	sound(t, address)
+}
+
+// Without its database a node cannot know that a key is still its call's. It cuts the call while nobody else can have the key
+// yet, and does not charge it.
+func TestAStreamWithAKeyEndsBeforeItsLeaseWhenTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	var calls, live, most atomic.Int64
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		most.Store(max(most.Load(), live.Add(1)))
+		defer live.Add(-1)
+		for first := calls.Add(1) == 1; first && r.Context().Err() == nil; {
+			_, _ = io.WriteString(w, ".")
+			w.(http.Flusher).Flush()
+			pause(r.Context(), 50*time.Millisecond)
+		}
+		_, _ = io.WriteString(w, "end")
+	}))
+	t.Cleanup(upstream.Close)
+	server := dbtest.NewServer(t)
+	address := server.DatabaseURL()
+	key := seedAt(t, address, upstream.URL)
+	const lease = 6 * time.Second
+	p := launch(t, fast(address, upstream, "IDEMPOTENCY_LEASE_MS", "6000", "LEASE_TTL_MS", "30000"), "serve")
+	origin := p.listening(t)
+	call := func() (*http.Response, error) {
+		r, err := http.NewRequest(http.MethodGet, origin+"/v1/call/weather/forecast", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Api-Key", key)
+		r.Header.Set("Idempotency-Key", "order-1")
+		return http.DefaultClient.Do(r)
+	}
+	res, err := call()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	away := time.Now()
+	if _, err := io.Copy(io.Discard, res.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the stream ended with %v", err)
+	}
+	if took := time.Since(away); took >= lease {
+		t.Errorf("it lived %s on a lease of %s", took, lease)
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); ; pause(t.Context(), 100*time.Millisecond) {
+		again, err := call()
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(again.Body)
+		again.Body.Close()
+		if again.StatusCode == http.StatusOK && err == nil {
+			if string(body) != "end" || again.Header.Get("Idempotent-Replayed") != "" {
+				t.Errorf("%q, %v", body, again.Header)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after the outage a call gets %d %s", again.StatusCode, body)
+		}
+	}
+	if n := len(charged(t, database(t, address))); n != 1 || calls.Load() != 2 || most.Load() != 1 {
+		t.Errorf("%d charges for %d executions, %d at once", n, calls.Load(), most.Load())
+	}
+	p.finish(t)
 	sound(t, address)
 }

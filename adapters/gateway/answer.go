@@ -24,6 +24,8 @@ func answered(res *http.Response) error {
 	c.cleanHeader(res.Header)
 
 	switch {
+	case res.StatusCode < 100: // RFC 9110 15; net/http reads it, and cannot write it
+		return fmt.Errorf("the upstream answered with the status %03d", res.StatusCode)
 	case res.StatusCode == http.StatusSwitchingProtocols:
 		return c.answerTunnel(res)
 	case !chargeable(res.StatusCode):

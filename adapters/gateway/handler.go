@@ -24,7 +24,7 @@ const (
 // ServeHTTP serves one call.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	event := g.deps.NewID()
-	c := &call{g: g, w: w, r: r, out: out{ResponseWriter: w, timeout: g.cfg.ProxyTimeout}, sentBody: r.Body, start: g.deps.Now()}
+	c := &call{g: g, w: w, r: r, out: out{ResponseWriter: w, timeout: g.cfg.ProxyTimeout, final: !r.ProtoAtLeast(1, 1)}, sentBody: r.Body, start: g.deps.Now()}
 	c.name(event)
 	defer c.endBody()
 	g.metrics.inFlight.Inc()

@@ -14,6 +14,7 @@ type out struct {
 	due     time.Time   // the write deadline in force
 	begun   bool        // whether the answer itself has come: from then on Header is its header
 	interim http.Header // of the interim answer that is being built
+	final   bool        // the caller takes no interim answers: HTTP/1.0 has none (RFC 9110 15.2)
 }
 
 // Unwrap lets http.ResponseController reach the connection.
@@ -35,6 +36,10 @@ func (o *out) WriteHeader(status int) {
 	o.extend()
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		o.ResponseWriter.WriteHeader(status)
+		return
+	}
+	if o.final {
+		clear(o.interim)
 		return
 	}
 	h := o.ResponseWriter.Header()

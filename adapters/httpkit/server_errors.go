@@ -15,44 +15,50 @@ import (
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
-// ServerErrors gives the envelope to what net/http's server refuses by itself, before any handler has seen it: a request
-// that is none, a header that is too large, a version or a coding it does not know. The server writes those answers to the
-// connection in one piece, in plain text and without the X-Request-Id that all of ours have; that is how they are known.
-// refused hears their statuses; it may be nil.
-func ServerErrors(l net.Listener, newID ports.NewID, refused func(status int)) net.Listener {
-	return &errorListener{Listener: l, newID: newID, refused: refused}
+// Listen makes a server out of net/http's that keeps two promises more on the connections of l.
+//
+// What the server refuses by itself, before any handler has seen it, has the envelope: a request that is none, a header that
+// is too large, a version or a coding it does not know. The server writes those answers to the connection in one piece, in
+// plain text and without the X-Request-Id that all of ours have; that is how they are known. refused hears their statuses; it
+// may be nil.
+//
+// And it lets Framing know what the server keeps from handlers, given ConnContext in http.Server.
+func Listen(l net.Listener, newID ports.NewID, refused func(status int)) net.Listener {
+	return &listener{Listener: l, newID: newID, onRefusal: refused}
 }
 
-type errorListener struct {
+type listener struct {
 	net.Listener
-	newID   ports.NewID
-	refused func(status int)
+	newID     ports.NewID
+	onRefusal func(status int)
 }
 
 // Accept implements net.Listener.
-func (l *errorListener) Accept() (net.Conn, error) {
+func (l *listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &errorConn{Conn: c, listener: l}, nil
+	return &serverConn{Conn: c, listener: l}, nil
 }
 
-type errorConn struct {
+// serverConn is a connection that a server has accepted.
+type serverConn struct {
 	net.Conn
-	listener *errorListener
+	listener *listener
 	refused  atomic.Bool
+	lengths  lengthScan
 }
 
 // Write implements net.Conn. The server's own refusal is replaced, everything else passes as it is.
-func (c *errorConn) Write(p []byte) (int, error) {
+func (c *serverConn) Write(p []byte) (int, error) {
 	status, reason, ok := serverRefusal(p)
 	if !ok {
 		return c.Conn.Write(p)
 	}
 	c.refused.Store(true)
-	if c.listener.refused != nil {
-		c.listener.refused(status)
+	if c.listener.onRefusal != nil {
+		c.listener.onRefusal(status)
 	}
 	if _, err := c.Conn.Write(refusalText(status, reason, c.listener.newID())); err != nil {
 		return 0, err
@@ -68,7 +74,7 @@ const (
 )
 
 // Close implements net.Conn.
-func (c *errorConn) Close() error {
+func (c *serverConn) Close() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.refused.Swap(false) && half.CloseWrite() == nil {
 		if c.Conn.SetReadDeadline(time.Now().Add(refusalLinger)) == nil {
 			_, _ = io.CopyN(io.Discard, c.Conn, refusalMost) // whatever the caller does, the connection ends
@@ -78,7 +84,7 @@ func (c *errorConn) Close() error {
 }
 
 // CloseWrite ends our direction only; the server asks for it before it closes.
-func (c *errorConn) CloseWrite() error {
+func (c *serverConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
@@ -86,7 +92,7 @@ func (c *errorConn) CloseWrite() error {
 }
 
 // ReadFrom lets a copy to the connection use the system's own way, as without us: what is copied is never a refusal.
-func (c *errorConn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
+func (c *serverConn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
 
 const plainText = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
 

@@ -79,7 +79,7 @@ func makeServer(h http.Handler, log *zap.Logger, newID ports.NewID, refused func
 		return nil, err
 	}
 	return &server{log: log, done: make(chan struct{}), newID: newID, refused: refused, http: http.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: errorLog,
+		Handler: httpkit.Framing(h), ConnContext: httpkit.ConnContext, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: errorLog,
 	}}, nil
 }
 
@@ -115,7 +115,7 @@ func (s *server) open(ctx context.Context, host string, port int) error {
 	s.addr = l.Addr()
 	go func() {
 		defer close(s.done)
-		if err := s.http.Serve(httpkit.ServerErrors(l, s.newID, s.refused)); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(httpkit.Listen(l, s.newID, s.refused)); !errors.Is(err, http.ErrServerClosed) {
 			s.log.Error("the HTTP server stopped", zap.Error(err))
 		}
 	}()

@@ -13,4 +13,4 @@ const (
 )
 
 // guards are all rules that must be held, by the room they are in.
-var guards = slices.Concat(ofAmounts, ofCharging, ofStores, ofGateway, ofNode)
+var guards = slices.Concat(ofAmounts, ofCharging, ofStores, ofSchema, ofGateway, ofNode)

@@ -188,21 +188,6 @@ var ofStores = []guard{
 		stores, contract,
 	},
 	{
-		"a step down does not lose revenue", "db/migrations/00004_revenue.sql",
-		"IF EXISTS (SELECT FROM revenue_ledger) THEN", "IF false THEN",
-		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion",
-	},
-	{
-		"a step down does not lose charges", "db/migrations/00003_charging.sql",
-		"IF EXISTS (SELECT FROM usage_events) OR EXISTS (SELECT FROM leases) THEN", "IF false THEN",
-		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion",
-	},
-	{
-		"a step down does not lose balances", "db/migrations/00001_accounts.sql",
-		"WHERE balance_snapshot > 0 OR", "WHERE",
-		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion",
-	},
-	{
 		"a grant that is asked for again is not granted twice", "adapters/postgres/leases.go",
 		"if granted || err != nil {\n\t\t\t\treturn err", "if granted = false; err != nil {\n\t\t\t\treturn err",
 		stores, "TestAGrantThatIsAskedAgainWaitsForTheFirstAttempt",

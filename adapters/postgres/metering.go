@@ -79,9 +79,30 @@ func firstNotBefore(t time.Time) id.ID {
 
 // UsageEvents returns events, newest first, and how many match in all, older and newer than the page.
 func (s *UsageReader) UsageEvents(ctx context.Context, q ports.UsageQuery) (lines []ports.UsageLine, total int, err error) {
-	args := usageArgs(q)
+	spans, err := s.spans(ctx, q)
+	if err != nil {
+		return nil, 0, failed("list usage", err, nil)
+	}
+	skip := q.Offset
+	for _, part := range spans {
+		part.Offset, part.Limit = skip, q.Limit-len(lines)
+		found, all, before, err := s.eventsOf(ctx, part)
+		if err != nil {
+			return nil, 0, failed("list usage", err, nil)
+		}
+		lines, total, skip = append(lines, found...), total+all, max(skip-before, 0)
+	}
+	return lines, total, nil
+}
+
+// eventsOf returns a page of a span, how many events match in it, and how many of those before q.Before. One snapshot: the
+// page and the numbers are of one moment.
+func (s *UsageReader) eventsOf(ctx context.Context, q ports.UsageQuery) (lines []ports.UsageLine, all, before int, err error) {
+	args := append(usageArgs(q), q.Before)
 	err = inSnapshot(ctx, s.db, func(tx *sqlx.Tx) error {
-		if err := tx.GetContext(ctx, &total, `SELECT count(*) FROM usage_events u`+usageWhere, args...); err != nil {
+		count := tx.QueryRowxContext(ctx, `SELECT count(*), count(*) FILTER (WHERE $5::uuid IS NULL OR u.id < $5::uuid)
+			FROM usage_events u`+usageWhere, args...)
+		if err := count.Scan(&all, &before); err != nil || q.Limit == 0 || q.Offset >= before {
 			return err
 		}
 		var rows []usageRow
@@ -92,11 +113,11 @@ func (s *UsageReader) UsageEvents(ctx context.Context, q ports.UsageQuery) (line
 			LEFT JOIN apis a ON a.id = u.api_id
 			LEFT JOIN api_endpoints e ON e.id = u.endpoint_id`+usageWhere+`
 				AND ($5::uuid IS NULL OR u.id < $5::uuid)
-			ORDER BY u.id DESC LIMIT $6 OFFSET $7`, append(args, q.Before, q.Limit, q.Offset)...)
+			ORDER BY u.id DESC LIMIT $6 OFFSET $7`, append(args, q.Limit, q.Offset)...)
 		lines = toDomain(rows, usageRow.toDomain)
 		return err
 	})
-	return lines, total, failed("list usage", err, nil)
+	return lines, all, before, err
 }
 
 type usageRow struct {

@@ -15,6 +15,7 @@ import (
 	"github.com/lib/pq/pqerror"
 
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
+	"github.com/CalloraOrg/callora-backend/db"
 	"github.com/CalloraOrg/callora-backend/db/dbtest"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/money"
@@ -254,10 +255,7 @@ func TestAMoveCanStopAfterEveryStep(t *testing.T) {
 	if steps < days*perDay/37+3 {
 		t.Errorf("only %d steps", steps)
 	}
-	if err := keep(t.Context(), postgres.NewPartitions(b.db, daysAhead)); err != nil {
-		t.Fatal(err)
-	}
-	b.wantMoved(t, days)
+	b.wantMoved(t, days) // by these copies, and not by others made after they were given up
 }
 
 // liveOn charges a few calls, charges old ones again, voids one of each, and returns how many events there are more.
@@ -287,6 +285,29 @@ func (b *backlog) liveOn(t *testing.T) int {
 	b.epoch++
 	b.old = b.old[1:]
 	return 3 - 2
+}
+
+func TestAStepDownInTheMiddleOfAMoveLosesNothing(t *testing.T) {
+	t.Parallel()
+	b := newBacklog(t, 2, 10)
+	for _, step := range []string{fmt.Sprintf(`SELECT usage_partitions(%d)`, daysAhead), `SELECT usage_partitions_move(7)`} {
+		b.get(t, step)
+	}
+	for versionOf(t, b.db) >= 7 {
+		if _, err := db.Down(t.Context(), b.db.DB, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := b.get(t, `SELECT count(*) FROM usage_events`); n != 20 {
+		t.Errorf("%d of 20 events are left", n)
+	}
+	if _, err := db.Up(t.Context(), b.db.DB); err != nil {
+		t.Fatal(err)
+	}
+	if err := keep(t.Context(), postgres.NewPartitions(b.db, daysAhead)); err != nil {
+		t.Fatal(err)
+	}
+	b.wantMoved(t, 2)
 }
 
 // A copy beside a void must not bring the event back.

@@ -7,7 +7,8 @@
 CREATE TABLE usage_staging (
     day       date UNIQUE, -- whose table is being filled; NULL: the next default partition, for ids of none of these days
     copied_to uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000', -- the next default's row: how far all are filled
-    copied    text[],      -- likewise: filled to the end, while these transactions ran
+    copy_to   uuid,        -- likewise: how far they must be; what is written since they follow is theirs already
+    copied    text[],      -- likewise: filled so far, while these transactions ran
     checked   boolean NOT NULL DEFAULT false -- likewise: and found to hold the same
 );
 
@@ -106,7 +107,7 @@ BEGIN
 
     IF cardinality(attach) > 0 THEN
         FOREACH day IN ARRAY attach LOOP
-            EXECUTE format('CREATE TABLE %I (LIKE usage_events INCLUDING ALL)', usage_partition_name(day));
+            PERFORM usage_partition_create(usage_partition_name(day));
         END LOOP;
         -- An event may be under way to the default partition, which would refuse it once its day has its own.
         LOCK TABLE ONLY usage_events IN SHARE ROW EXCLUSIVE MODE;
@@ -126,6 +127,22 @@ END
 $$;
 -- +goose StatementEnd
 
+-- Makes a table like usage_events, that those may read and write who may do so there.
+-- +goose StatementBegin
+CREATE FUNCTION usage_partition_create(name text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    a record;
+BEGIN
+    EXECUTE format('CREATE TABLE %I (LIKE usage_events INCLUDING ALL)', name);
+    FOR a IN SELECT g.grantee, g.privilege_type FROM pg_class c, aclexplode(c.relacl) g
+        WHERE c.oid = 'usage_events'::regclass AND g.grantee <> c.relowner
+    LOOP
+        EXECUTE format('GRANT %s ON %I TO %s', a.privilege_type, name, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END);
+    END LOOP;
+END
+$$;
+-- +goose StatementEnd
+
 -- Makes the tables of these days and the next default partition, empty, and lets them follow the default partition: an
 -- insert that has not seen that they do is waited for.
 -- +goose StatementBegin
@@ -133,13 +150,16 @@ CREATE FUNCTION usage_staging_begin(stage date[]) RETURNS void LANGUAGE plpgsql 
 DECLARE
     d date;
 BEGIN
-    CREATE TABLE usage_events_default_next (LIKE usage_events INCLUDING ALL);
-    FOREACH d IN ARRAY stage LOOP -- the CHECK is what lets the table be attached unread
-        EXECUTE format('CREATE TABLE %I (LIKE usage_events INCLUDING ALL, CONSTRAINT usage_events_staged CHECK (id >= %L AND id < %L))',
+    PERFORM usage_partition_create('usage_events_default_next');
+    FOREACH d IN ARRAY stage LOOP
+        PERFORM usage_partition_create(usage_staging_name(d));
+        -- what lets the table be attached unread
+        EXECUTE format('ALTER TABLE %I ADD CONSTRAINT usage_events_staged CHECK (id >= %L AND id < %L)',
             usage_staging_name(d), usage_day_floor(d), usage_day_floor(d + 1));
     END LOOP;
-    INSERT INTO usage_staging (day) SELECT unnest(stage) UNION ALL SELECT NULL;
     LOCK TABLE usage_events_default IN SHARE ROW EXCLUSIVE MODE;
+    INSERT INTO usage_staging (day) SELECT unnest(stage);
+    INSERT INTO usage_staging (day, copy_to) VALUES (NULL, (SELECT id FROM usage_events_default ORDER BY id DESC LIMIT 1));
     INSERT INTO usage_events_default_next SELECT * FROM usage_events_default WHERE id = '00000000-0000-0000-0000-000000000000';
 END
 $$;
@@ -186,7 +206,7 @@ BEGIN
 
     IF rest.copied IS NULL THEN
         SELECT count(*), max(p.id::text COLLATE "C")::uuid INTO events, last
-        FROM (SELECT d.id FROM usage_events_default d WHERE d.id > rest.copied_to ORDER BY d.id LIMIT page) p;
+        FROM (SELECT d.id FROM usage_events_default d WHERE d.id > rest.copied_to AND d.id <= rest.copy_to ORDER BY d.id LIMIT page) p;
         IF events = 0 THEN -- a snapshot from before now may lack copies, so its transaction must not meet them
             UPDATE usage_staging SET copied = usage_transactions() WHERE day IS NULL;
             RETURN 1;
@@ -303,7 +323,7 @@ $$;
 -- +goose Down
 SELECT usage_staging_drop(); -- copies; the default partition has all of it
 DROP TRIGGER usage_events_default_follow ON usage_events_default;
-DROP FUNCTION usage_staging_follow, usage_partitions, usage_partitions_move, usage_partitions_state, usage_staging_begin,
+DROP FUNCTION usage_staging_follow, usage_partitions, usage_partitions_move, usage_partitions_state, usage_partition_create, usage_staging_begin,
     usage_staging_drop, usage_staging_attach, usage_transactions;
 DROP TABLE usage_staging;
 DROP FUNCTION usage_staging_name, usage_day, usage_day_floor, usage_partition_name;

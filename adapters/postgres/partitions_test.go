@@ -29,8 +29,8 @@ const (
 	daysAhead = 3
 )
 
-// backlog is a database in which no pass has made partitions for some days: the events of the days before, and those of
-// today, are in the default partition.
+// backlog is a database in which no pass has made partitions for some days: the events of the days before are in the
+// default partition, and so will be those of today.
 type backlog struct {
 	portstest.ChargingWorld
 	db       *sqlx.DB
@@ -59,7 +59,8 @@ func newBacklog(t *testing.T, days, perDay int) *backlog {
 			noon, b.lease.ID, b.consumer, call.APIID, call.EndpointID, call.KeyID, perDay)
 	}
 	b.exec(t, `ALTER TABLE usage_events_default ENABLE TRIGGER ALL`)
-	b.exec(t, `UPDATE leases SET used = used + $2 WHERE id = $1`, b.lease.ID, days*perDay)
+	b.exec(t, `UPDATE leases SET used = used + $2, first_event = (SELECT id FROM usage_events ORDER BY id LIMIT 1),
+		last_event = (SELECT id FROM usage_events ORDER BY id DESC LIMIT 1) WHERE id = $1`, b.lease.ID, days*perDay)
 	if err := b.db.Select(&b.old, `SELECT id FROM usage_events ORDER BY id LIMIT 300`); err != nil {
 		t.Fatal(err)
 	}
@@ -131,12 +132,16 @@ func TestABacklogMovesToItsDaysWhileCallsAreCharged(t *testing.T) {
 	t.Parallel()
 	const days, perDay, writers = 6, 50_000, 3
 	b := newBacklog(t, days, perDay)
+	today, err := b.charge(t, 1) // today's calls go there too, and go on doing so
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	var (
 		all     sync.WaitGroup
 		mu      sync.Mutex
 		waits   []time.Duration
-		charged = map[id.ID]bool{}
+		charged = map[id.ID]bool{today[0].ID: true}
 		errs    []error
 	)
 	for range writers {
@@ -229,7 +234,10 @@ func TestAMoveCanStopAfterEveryStep(t *testing.T) {
 	t.Parallel()
 	const days, perDay = 3, 100
 	b := newBacklog(t, days, perDay)
-	events := days * perDay
+	if _, err := b.charge(t, 3); err != nil { // today's calls go there too, and go on doing so
+		t.Fatal(err)
+	}
+	events := days*perDay + 3
 	var steps int
 	for ; steps < 200; steps++ {
 		query := `SELECT usage_partitions_move(37)`

@@ -247,4 +247,24 @@ var ofStores = []guard{
 		"case found.RevenueDigest != c.RevenueDigest:", "case false:",
 		stores, "TestAFullAuditFindsWhatWasAlteredInASealedDayAndNamesIt",
 	},
+	{
+		"a repeated batch is looked for where it can be", "adapters/postgres/journal.go",
+		"FROM usage_events WHERE `+amongEvents(batch))", "FROM usage_events WHERE id = ANY ($1::uuid[])`, appendArgs(batch)[0])",
+		stores, "TestAThousandDaysOfUsage",
+	},
+	{
+		"a void looks where its events can be", "adapters/postgres/void.go",
+		"amount FROM usage_events WHERE `+amongEvents(v.batch))", "amount FROM usage_events WHERE id = ANY ($1::uuid[])`, appendArgs(v.batch)[0])",
+		stores, "TestAThousandDaysOfUsage",
+	},
+	{
+		"a revenue pass reads only days that it needs", "adapters/postgres/revenue.go",
+		"AND id BETWEEN '%[1]s' AND '%[2]s' AND", "AND '%[1]s' <> '%[2]s' AND",
+		stores, "TestAThousandDaysOfUsage",
+	},
+	{
+		"a lease knows the bounds of its events", "adapters/postgres/journal.go",
+		", first_event = least(l.first_event, b.first), last", ", last",
+		stores, "TestAThousandDaysOfUsage",
+	},
 }

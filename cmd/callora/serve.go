@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -122,15 +121,15 @@ func tuneMemory() {
 
 // checkHealth is the health check of containers that hold nothing but this binary.
 func checkHealth(ctx context.Context) error {
-	port := os.Getenv("PORT")
-	if port == "" {
-		port = strconv.Itoa(3000)
+	address, err := config.CheckAddress()
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+port+"/api/health", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/api/health", nil)
 	if err != nil {
-		return fmt.Errorf("PORT must be a number")
+		return fmt.Errorf("HOST and PORT do not make an address: %s", address)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -1,9 +1,12 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"net/netip"
 	"os"
 	"reflect"
 	"slices"
@@ -63,6 +66,30 @@ func Load(p Purpose) (*Config, error) {
 	}
 	c.Notes = append(notes, c.Notes...)
 	return c, nil
+}
+
+// CheckAddress is where a server with these settings is reached from its own machine. Nothing else is read or judged.
+func CheckAddress() (string, error) {
+	lines, err := readDotenv(dotenv)
+	if err != nil {
+		return "", err
+	}
+	host, port := os.Getenv("HOST"), os.Getenv("PORT")
+	for _, l := range lines {
+		switch {
+		case l.key == "HOST" && host == "":
+			host = l.value
+		case l.key == "PORT" && port == "":
+			port = l.value
+		}
+	}
+	switch addr, err := netip.ParseAddr(host); {
+	case host == "", err == nil && addr.IsUnspecified() && addr.Is4():
+		host = "127.0.0.1"
+	case err == nil && addr.IsUnspecified():
+		host = "::1"
+	}
+	return net.JoinHostPort(host, cmp.Or(port, "3000")), nil
 }
 
 // dotenv is the file of the working folder that is read under the environment.

@@ -73,3 +73,26 @@ func TestTestnetInProductionIsPointedAt(t *testing.T) {
 		}
 	}
 }
+
+func TestTheHealthCheckAsksWhereTheServerListens(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, tc := range []struct{ host, port, file, want string }{
+		{"", "", "", "127.0.0.1:3000"}, {"0.0.0.0", "4000", "", "127.0.0.1:4000"}, {"::", "", "", "[::1]:3000"},
+		{"192.0.2.7", "", "PORT=5000\n", "192.0.2.7:5000"}, {"", "4000", "HOST=localhost\nPORT=5000\n", "localhost:4000"},
+	} {
+		t.Setenv("HOST", tc.host)
+		t.Setenv("PORT", tc.port)
+		if err := os.WriteFile(".env", []byte(tc.file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := CheckAddress(); err != nil || got != tc.want {
+			t.Errorf("%+v: got %s, %v", tc, got, err)
+		}
+	}
+	if err := os.WriteFile(".env", []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CheckAddress(); err == nil || !strings.Contains(err.Error(), "line 1") {
+		t.Errorf("got %v", err)
+	}
+}

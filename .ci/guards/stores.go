@@ -234,7 +234,7 @@ var ofStores = []guard{
 	},
 	{
 		"a checkpoint that was altered is not trusted", "adapters/postgres/audit_checkpoint.go",
-		"if !sameBytes(all[i].Chain, all[i].link(before)) {", "if false {",
+		"if !sameBytes(all[i].Chain, all[i].link(before)) {", "if !sameBytes(all[i].Chain, all[i].link(before)) && false {",
 		stores, "TestAnAuditFindsACheckpointThatIsNotAsItWasWritten",
 	},
 	{

@@ -121,4 +121,29 @@ var ofGateway = []guard{
 		"strings.ContainsAny(plain, `/\\;`)", "false",
 		gateway, "TestThePathThatIsPricedIsThePathThatIsForwarded",
 	},
+	{
+		"a key that was ended here is refused here at once", "adapters/gateway/changes.go",
+		"func (g *Gateway) ForgetKey(key id.ID) { g.keys.ForgetID(key) }", "func (g *Gateway) ForgetKey(id.ID) {}",
+		gateway, "TestAKeyThatWasForgottenDoesNotComeBack",
+	},
+	{
+		"a look-up that began before a key ended is not kept", "adapters/gateway/keys/cache.go",
+		"	case same:\n\t\tc.present.Store(prefix, found)", "	default:\n\t\tc.present.Store(prefix, found)",
+		gateway, "TestAKeyThatWasForgottenDoesNotComeBack",
+	},
+	{
+		"a look-up that began before a key ended is not shared", "adapters/gateway/keys/cache.go",
+		"c.flight.Do(strconv.FormatInt(version, 36)+prefix,", "c.flight.Do(prefix,",
+		gateway, "TestAKeyThatWasForgottenDoesNotComeBack",
+	},
+	{
+		"a key is not believed for ever without news of changes", "adapters/gateway/authenticate.go",
+		"case !k.Fresh(c.since):", "case false:",
+		gateway, "TestWithoutTheChangeFeedARevokedKeyIsRefusedInTime",
+	},
+	{
+		"a price is not believed for ever without news of changes", "adapters/gateway/handler.go",
+		"c.route == nil || c.route.ID == c.key.APIID && !c.route.Fresh(c.since)", "c.route == nil",
+		gateway, "TestWithoutTheChangeFeedPricesAndSalesEndInTime",
+	},
 }

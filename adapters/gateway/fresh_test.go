@@ -153,6 +153,8 @@ func TestAKeyThatWasForgottenDoesNotComeBack(t *testing.T) {
 	t.Parallel()
 	h := open(t, echo)
 	begun, goOn := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(goOn) })
+	defer time.AfterFunc(3*time.Second, release).Stop() // who waits for the first fails, and does not hang
 	var reads atomic.Int32
 	h.store.set(func(s *fakeStore) {
 		s.reading = func() {
@@ -168,7 +170,7 @@ func TestAKeyThatWasForgottenDoesNotComeBack(t *testing.T) {
 	h.store.changeKey(h.key, func(k *apikey.Key) { k.RevokedAt = time.Now() })
 	h.gw.ForgetKey(h.store.key(h.key).ID)
 	h.get("/cheap").want(t, 403, "FORBIDDEN") // while the first still reads
-	close(goOn)
+	release()
 	if status := <-first; status != 200 { // it had begun before
 		t.Errorf("the first call: %d", status)
 	}

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
 	"github.com/CalloraOrg/callora-backend/db"
 	"github.com/CalloraOrg/callora-backend/db/dbtest"
+	"github.com/CalloraOrg/callora-backend/domain/id"
 )
 
 // facts are rows that agree with each other, by what they tell; each needs those before it. {x} are ids; see withIDs.
@@ -46,10 +48,15 @@ var facts = []struct {
 		VALUES ({user}, 'once', 'f', {event}, {event}, now(), now() + INTERVAL '1 hour')`, "idempotency", true},
 }
 
+// born is the time of all ids: leases have events of their own time.
+var born = time.Now()
+
 func withIDs(text string) string {
 	var pairs []string
 	for i, noun := range []string{"user", "developer", "vault", "api", "key", "lease", "node", "event", "settlement"} {
-		pairs = append(pairs, "{"+noun+"}", fmt.Sprintf("'0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a%02d'", i))
+		u := id.FirstAt(born)
+		u[15] = byte(i + 1)
+		pairs = append(pairs, "{"+noun+"}", "'"+u.String()+"'")
 	}
 	return strings.NewReplacer(pairs...).Replace(text)
 }
@@ -77,6 +84,31 @@ func contents(t *testing.T, pool *sqlx.DB) map[string]string {
 		rows[name] = text
 	}
 	return rows
+}
+
+// moneyIn is what a step down and up must leave as it was, as far as the schema has it.
+func moneyIn(t *testing.T, pool *sqlx.DB) string {
+	t.Helper()
+	var sums []string
+	for _, query := range []string{
+		`SELECT (count(*), sum(balance_snapshot), sum(uncollected), sum(held))::text FROM vaults`,
+		`SELECT (count(*), sum(granted), sum(used), sum(indexed), max(state))::text FROM leases`,
+		`SELECT (count(*), sum(amount))::text FROM usage_events`,
+		`SELECT (count(*), sum(amount), count(settlement_id))::text FROM revenue_ledger`,
+		`SELECT (count(*), sum(amount), max(status))::text FROM settlements`,
+		`SELECT (count(*), max(state), max(expires_at))::text FROM idempotency`,
+	} {
+		var sum string
+		table := query[strings.LastIndex(query, " ")+1:]
+		if _, there := contents(t, pool)[table]; !there {
+			continue
+		}
+		if err := pool.Get(&sum, query); err != nil {
+			t.Fatal(err)
+		}
+		sums = append(sums, table+sum)
+	}
+	return strings.Join(sums, " ")
 }
 
 func versionOf(t *testing.T, pool *sqlx.DB) int64 {
@@ -156,8 +188,9 @@ func downAndUp(t *testing.T, pool *sqlx.DB, n int) {
 	if n > 0 {
 		state = facts[n-1].tells
 	}
-	version, before := versionOf(t, pool), contents(t, pool)
+	version, before, had := versionOf(t, pool), contents(t, pool), moneyIn(t, pool)
 	_, err := db.Down(t.Context(), pool.DB, false)
+	lossless := err == nil
 	if err != nil {
 		if !errors.Is(err, db.ErrRefused) || !strings.Contains(err.Error(), "because it would") || !strings.Contains(err.Error(), "Nothing was changed") {
 			t.Errorf("with %s: %v", state, err)
@@ -179,6 +212,9 @@ func downAndUp(t *testing.T, pool *sqlx.DB, n int) {
 	if _, err := db.Up(t.Context(), pool.DB); err != nil {
 		t.Fatalf("up from %d with %s: %v", version, state, err)
 	}
+	if has := moneyIn(t, pool); lossless && version > 4 && has != had {
+		t.Errorf("down from %d and up with %s makes %s of %s", version, state, has, had)
+	}
 	wantSoundMoney(t, pool)
 }
 
@@ -199,5 +235,21 @@ func TestDownToNothingRefusesWholeWhenOneStepDoes(t *testing.T) {
 	cancel()
 	if _, err := db.Down(ctx, pool.DB, true); err == nil {
 		t.Error("goes down with a context that has ended")
+	}
+}
+
+// Without the bounds of its events, a lease's are looked for from an hour before it was opened; a long call that has
+// moved to it may be older.
+func TestBoundsThatCannotBeGuessedAreNotTakenBack(t *testing.T) {
+	t.Parallel()
+	pool, _ := databaseAt(t, 5, len(facts))
+	for _, outside := range []bool{true, false} {
+		pool.MustExec(`UPDATE leases SET opened_at = now(), first_event = uuid7_floor(now() - INTERVAL '59 minutes'), last_event = uuid7_floor(now())`)
+		if outside {
+			pool.MustExec(`UPDATE leases SET first_event = uuid7_floor(now() - INTERVAL '61 minutes')`)
+		}
+		if _, err := db.Down(t.Context(), pool.DB, false); errors.Is(err, db.ErrRefused) != outside {
+			t.Errorf("older than that: %t, got %v", outside, err)
+		}
 	}
 }

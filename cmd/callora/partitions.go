@@ -29,9 +29,11 @@ func partitionsJob(every time.Duration, p *postgres.Partitions, watch *metrics.P
 		}
 		watch.Set(state.Ahead, state.Waiting, state.Strays)
 		if short := state.Ahead < fewAhead || state.Waiting > 0; short && done == 0 {
-			log.Warn("partitions of usage_events are missing; calls go on being charged, into usage_events_default", partitionFields(state)...)
-		} else if errors.Is(err, postgres.ErrNoRight) {
-			err = nil // somebody else makes them
+			log.Warn("partitions of usage_events are missing; calls go on being charged, into usage_events_default",
+				append(partitionFields(state), zap.Error(err))...)
+		}
+		if errors.Is(err, postgres.ErrNoRight) {
+			err = nil // somebody else makes them, or it has been said
 		}
 		return done, err
 	}}

@@ -118,7 +118,7 @@ func TestACallThatLingersIsCutInTime(t *testing.T) {
 	t.Parallel()
 	upstream := newGate(t)
 	address, key := seeded(t, upstream.URL)
-	p := launch(t, servingOn(address, "UPSTREAM_HOST_ALLOWLIST", strings.TrimPrefix(upstream.URL, "http://"), "SHUTDOWN_TIMEOUT_MS", "2000"), "serve")
+	p := launch(t, servingOn(address, "UPSTREAM_HOST_ALLOWLIST", strings.TrimPrefix(upstream.URL, "http://"), "SHUTDOWN_TIMEOUT_MS", "5000"), "serve")
 	origin := p.listening(t)
 	hung := make(chan struct{})
 	go func() {
@@ -230,7 +230,7 @@ func (s *silent) pass(to, from net.Conn) {
 // Whatever hangs when a node stops, it ends in time, says which part hung, and has stored every charge that could be stored.
 func TestANodeEndsInTimeWhateverHangs(t *testing.T) {
 	t.Parallel()
-	const within = 4 * time.Second
+	const within = 10 * time.Second
 	for _, tc := range []struct {
 		name string
 		hang func(t *testing.T, h hanging)
@@ -288,7 +288,7 @@ func TestANodeEndsInTimeWhateverHangs(t *testing.T) {
 			upstream := endless(t)
 			address, key := seeded(t, upstream.URL)
 			way, through := silentWay(t, address)
-			p := launch(t, servingOn(through, "UPSTREAM_HOST_ALLOWLIST", strings.TrimPrefix(upstream.URL, "http://"), "SHUTDOWN_TIMEOUT_MS", "4000",
+			p := launch(t, servingOn(through, "UPSTREAM_HOST_ALLOWLIST", strings.TrimPrefix(upstream.URL, "http://"), "SHUTDOWN_TIMEOUT_MS", "10000",
 				"METERING_MODE", "async", "METERING_ASYNC_FLUSH_MS", "60000", "SWEEP_INTERVAL_MS", "10"), "serve")
 			h := hanging{origin: p.listening(t), key: key, address: address, way: way, arrived: upstream.arrived}
 			res, err := http.DefaultClient.Do(h.call(t, "/forecast"))
@@ -300,7 +300,7 @@ func TestANodeEndsInTimeWhateverHangs(t *testing.T) {
 			start := time.Now()
 			p.signal(t, syscall.SIGTERM)
 			code := p.exit(t)
-			if took := time.Since(start); took > within+time.Second {
+			if took := time.Since(start); took > within+5*time.Second {
 				t.Errorf("took %v", took)
 			}
 			if log := p.stderr.text(); code != tc.code || !strings.Contains(log, tc.says) {

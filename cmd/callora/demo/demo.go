@@ -136,6 +136,7 @@ func (o Options) config(s state, database, upstream string) (*config.Config, err
 	}
 	environ := map[string]string{
 		"APP_ENV": "development", "GATEWAY_RATE_LIMIT_PER_MINUTE": "60000", "REST_RATE_LIMIT_MAX_REQUESTS": "6000",
+		"REST_PUBLIC_RATE_LIMIT_MAX_REQUESTS": "6000", "GATEWAY_UNKNOWN_KEY_RATE_LIMIT_PER_MINUTE": "6000",
 		"REVENUE_LEDGER_INDEXER_INTERVAL_MS": "2000",
 	}
 	maps.Copy(environ, env.ToMap(os.Environ()))

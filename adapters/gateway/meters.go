@@ -11,8 +11,8 @@ import (
 	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 )
 
-// meters are the gateway's own metrics. With profiling the upstream's are kept per API, which is as many series as there
-// are APIs; without it they are kept for all together.
+// meters are the gateway's own metrics. With profiling the upstream's are kept per API, for the first mostAPIs;
+// without it they are kept for all together.
 type meters struct {
 	profiling bool
 	inFlight  prometheus.Gauge
@@ -21,12 +21,18 @@ type meters struct {
 	seconds   *prometheus.HistogramVec
 	requests  *prometheus.CounterVec
 
+	apis sync.Map // slugs that have series of their own
+
 	growing sync.Mutex
+	named   int
 	known   atomic.Pointer[map[upstreamLabels]upstreamSeries] // resolving labels for each call would cost more than counting
 }
 
-// allAPIs is the api_id of upstream metrics without profiling.
-const allAPIs = "all"
+const (
+	allAPIs   = "all"    // the api_id of upstream metrics without profiling
+	otherAPIs = "_other" // and, with it, of all APIs after the first mostAPIs: anybody may publish, and series stay for ever
+	mostAPIs  = 500
+)
 
 type upstreamLabels struct {
 	method  string
@@ -80,12 +86,28 @@ func (m *meters) upstream(c *call, status int, outcome string) {
 	l := upstreamLabels{httpkit.MethodLabel(c.r.Method), httpkit.StatusLabel(status), outcome}
 	var s upstreamSeries
 	if m.profiling {
-		s = m.resolve(c.route.Slug, l)
+		s = m.resolve(m.api(c.route.Slug), l)
 	} else {
 		s = m.ofAll(l)
 	}
 	s.seconds.Observe(c.upstream.Seconds())
 	s.requests.Inc()
+}
+
+// api is an API as metrics name it.
+func (m *meters) api(slug string) string {
+	if _, known := m.apis.Load(slug); known {
+		return slug
+	}
+	m.growing.Lock()
+	defer m.growing.Unlock()
+	if m.named == mostAPIs {
+		return otherAPIs
+	}
+	if _, known := m.apis.LoadOrStore(slug, nil); !known {
+		m.named++
+	}
+	return slug
 }
 
 func (m *meters) resolve(api string, l upstreamLabels) upstreamSeries {

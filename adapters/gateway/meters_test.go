@@ -103,3 +103,20 @@ func TestTwoGatewaysNeedTwoRegistries(t *testing.T) {
 		t.Error("the second one counts into the first one's metrics")
 	}
 }
+
+func TestSeriesPerAPIAreBounded(t *testing.T) {
+	t.Parallel()
+	m, err := newMeters(nil, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]bool{}
+	for range 2 {
+		for n := range 2 * mostAPIs {
+			named[m.api(fmt.Sprint("api-", n))] = true
+		}
+	}
+	if len(named) != mostAPIs+1 || !named[otherAPIs] || !named["api-0"] {
+		t.Errorf("%d names, want %d and %q", len(named), mostAPIs, otherAPIs)
+	}
+}

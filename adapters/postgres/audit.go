@@ -181,6 +181,6 @@ func (a *Auditor) inAuditTx(ctx context.Context, read func(*sqlx.Tx) error) erro
 }
 
 // A plan for each day's own bounds reads, and locks, that day's partition alone.
-const auditSettings = `SET LOCAL work_mem = '64MB'; SET LOCAL plan_cache_mode = force_custom_plan`
+const auditSettings = `SET LOCAL work_mem = '64MB'; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off`
 
 func usdc(stroops int64) money.Amount { return money.FromStroops(stroops) }

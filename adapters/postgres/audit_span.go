@@ -33,13 +33,14 @@ const leaseBounds = `
 	LEAST(l.first_event, uuid7_floor(l.opened_at - INTERVAL '1 hour')) AS first,
 	GREATEST(l.last_event, uuid7_floor(COALESCE(l.closed_at, now()) + INTERVAL '1 hour')) AS last`
 
-// The digests cover every column that says who was charged what for what, and when.
+// The digests cover every column that says who was charged what for what, and when. A row's is 64 bits, by the functions
+// that place rows in hash partitions, one column's hash being the seed of the next.
 const (
-	digestOf   = `('x' || left(encode(sha256(%s), 'hex'), 16))::bit(64)::bigint`
-	usageBytes = `uuid_send(id) || COALESCE(uuid_send(lease_id), '') || uuid_send(user_id) || uuid_send(api_id) || uuid_send(endpoint_id) ||
-		uuid_send(api_key_id) || int8send(amount) || int2send(status_code) || int8send(latency_us) || timestamptz_send(occurred_at)`
-	revenueBytes = `uuid_send(r.usage_event_id) || uuid_send(r.developer_id) || uuid_send(r.api_id) || uuid_send(r.lease_id) ||
-		int8send(r.amount) || timestamptz_send(r.earned_at)`
+	usageDigest = `uuid_hash_extended(id, uuid_hash_extended(COALESCE(lease_id, '` + firstID + `'), uuid_hash_extended(user_id,
+		uuid_hash_extended(api_id, uuid_hash_extended(endpoint_id, uuid_hash_extended(api_key_id, hashint8extended(amount,
+		hashint2extended(status_code, hashint8extended(latency_us, timestamp_hash_extended(occurred_at AT TIME ZONE 'UTC', 0))))))))))`
+	revenueDigest = `uuid_hash_extended(r.usage_event_id, uuid_hash_extended(r.developer_id, uuid_hash_extended(r.api_id,
+		uuid_hash_extended(r.lease_id, hashint8extended(r.amount, timestamp_hash_extended(r.earned_at AT TIME ZONE 'UTC', 0))))))`
 )
 
 // spanUsage holds each lease that has all its events in the span against them, and names those that have others elsewhere.
@@ -86,9 +87,7 @@ FROM (
 
 var (
 	spanQueries   = [2]string{fmt.Sprintf(spanUsage, "0"), fmt.Sprintf(spanRevenue, "0")}
-	digestQueries = [2]string{
-		fmt.Sprintf(spanUsage, fmt.Sprintf(digestOf, usageBytes)), fmt.Sprintf(spanRevenue, fmt.Sprintf(digestOf, revenueBytes)),
-	}
+	digestQueries = [2]string{fmt.Sprintf(spanUsage, usageDigest), fmt.Sprintf(spanRevenue, revenueDigest)}
 )
 
 // find reads the rows of a span; with digests when they are to be sealed or compared.

@@ -8,7 +8,7 @@ CREATE TABLE audit_checkpoints (
     sealed_at      timestamptz NOT NULL,
     calls          bigint  NOT NULL, -- charged ones, and what they cost
     amount         bigint  NOT NULL,
-    digest         numeric NOT NULL, -- sum of the first 64 bits of each row's SHA-256, so that the order does not matter
+    digest         numeric NOT NULL, -- sum of 64 bits for each row, so that the order does not matter
     free_calls     bigint  NOT NULL,
     free_digest    numeric NOT NULL,
     revenue_rows   bigint  NOT NULL,

@@ -22,6 +22,7 @@ func answered(res *http.Response) error {
 	c.upstream = c.g.deps.Now().Sub(c.upstreamAt)
 	c.g.metrics.upstreamAnswered(c, res.StatusCode)
 	c.cleanHeader(res.Header)
+	cleanAnswerTrailer(res.Trailer)
 
 	switch {
 	case res.StatusCode < 100: // RFC 9110 15; net/http reads it, and cannot write it
@@ -32,7 +33,7 @@ func answered(res *http.Response) error {
 		c.release()
 		res.Header[headerCharge] = nothingCharged
 		c.begin(res.StatusCode)
-		res.Body = &passing{ReadCloser: res.Body, call: c}
+		res.Body = &passing{ReadCloser: res.Body, call: c, res: res}
 		return nil
 	case c.r.Method == http.MethodHead || !mayHaveBody(res):
 		return c.answerWhole(res, nil)
@@ -52,9 +53,8 @@ func mayHaveBody(res *http.Response) bool {
 // cleanHeader drops what only we may say. When our CORS layer has spoken for this origin, the upstream's own word would
 // make the answer unreadable for a browser.
 func (c *call) cleanHeader(h http.Header) {
-	h.Del(headerID)
 	for name := range h {
-		if strings.HasPrefix(name, "X-Callora-") || name == headerReplayed {
+		if ours(normal(name)) {
 			delete(h, name)
 		}
 	}
@@ -165,13 +165,17 @@ func (p *pooled) Close() error {
 type passing struct {
 	io.ReadCloser
 	call *call
+	res  *http.Response
 }
 
 func (p *passing) Read(b []byte) (int, error) {
 	p.call.watch.resume()
 	n, err := p.ReadCloser.Read(b)
 	p.call.watch.pause() // the write to the caller has its own deadline
-	if err != nil && !errors.Is(err, io.EOF) {
+	switch {
+	case errors.Is(err, io.EOF):
+		cleanAnswerTrailer(p.res.Trailer) // it has come with the end
+	case err != nil:
 		p.call.cause = err
 	}
 	return n, err

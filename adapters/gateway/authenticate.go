@@ -48,7 +48,7 @@ func (c *call) authenticate(plain string) error {
 	if k.Ended(c.start) {
 		return errRevokedKey
 	}
-	c.key = k
+	c.key, c.secret = k, plain
 	c.g.used.Mark(k, c.start)
 	return nil
 }

@@ -77,6 +77,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if b.hash != nil {
 		b.hash.Write(p[:n])
 	}
+	if errors.Is(err, io.EOF) && b.call.trailer != nil {
+		cleanTrailer(b.call.trailer, b.call.secret) // it has come with the end
+	}
 	if errors.Is(err, io.EOF) && b.want != nil && subtle.ConstantTimeCompare(b.hash.Sum(nil), b.want) != 1 {
 		n, err = 0, errIdempotencyConflict // without its end the upstream has no request
 	}

@@ -28,7 +28,9 @@ type call struct {
 
 	since     time.Time // how fresh its key and its API must be, see Gateway.since
 	requestID string
+	secret    string // the text of the key
 	key       *keys.Key
+	trailer   http.Header // the request's, filled while its body is read; nil when none is announced
 	route     *routes.API
 	endpoint  *routes.Endpoint
 	path      listing.Path

@@ -109,7 +109,10 @@ func rewrite(pr *httputil.ProxyRequest) {
 	}
 	out.Host = c.target.Host
 	out.Trailer = pr.In.Trailer // filled in while the body is read
-	stripCredentials(out.Header)
+	if c.trailer = pr.In.Trailer; c.trailer != nil {
+		cleanTrailer(c.trailer, c.secret)
+	}
+	cleanRequest(out.Header, c.secret)
 	out.Header[headerID] = c.w.Header()[headerID]
 }
 

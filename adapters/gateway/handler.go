@@ -196,6 +196,9 @@ func (c *call) findRoute(ref string) error {
 
 // permit holds what the key and the request themselves must fulfil.
 func (c *call) permit() error {
+	if c.keyInURL() {
+		return errKeyInURL
+	}
 	if c.r.Header["Upgrade"] != nil {
 		if err := c.checkUpgrade(); err != nil {
 			return err

@@ -2,10 +2,7 @@ package gateway
 
 import (
 	"net/http"
-	"slices"
 	"strings"
-
-	"github.com/CalloraOrg/callora-backend/domain/apikey"
 )
 
 const (
@@ -34,32 +31,4 @@ func credential(h http.Header) (key string, err error) {
 		return "", errMalformedAuth
 	}
 	return token, nil
-}
-
-// stripCredentials removes what is meant for us and not for the upstream, what tells of the way here (anybody can write
-// that), and what would make the upstream take the call for another than the one that is priced. An Authorization header
-// beside an X-Api-Key is the upstream's own, unless it holds one of our keys.
-func stripCredentials(out http.Header) {
-	if strings.TrimSpace(out.Get(headerKey)) == "" || slices.ContainsFunc(out["Authorization"], holdsKey) {
-		delete(out, "Authorization")
-	}
-	for name := range out {
-		switch name {
-		case headerKey, "X-User-Id", "X-Admin-Api-Key",
-			"Forwarded", "Forwarded-For", "X-Forwarded", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "Cf-Connecting-Ip",
-			"True-Client-Ip", "X-Aws-Client-Ip",
-			"Http2-Settings",
-			"X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override", "X-Http-Method", "X-Method-Override":
-			delete(out, name)
-		default:
-			if strings.HasPrefix(name, "X-Callora-") || strings.HasPrefix(name, "X-Forwarded-") {
-				delete(out, name)
-			}
-		}
-	}
-}
-
-func holdsKey(authorization string) bool {
-	_, token, _ := strings.Cut(authorization, " ")
-	return strings.HasPrefix(strings.TrimSpace(token), apikey.Mark)
 }

@@ -51,6 +51,8 @@ var (
 	errIdempotencyUpgrade = inField(fault.New(fault.Invalid, "IDEMPOTENCY_UPGRADE", "Bad Request: Idempotency-Key cannot be used with Upgrade"),
 		"header.Idempotency-Key", "must be left out of a request for a WebSocket")
 
+	errKeyInURL = inField(fault.New(fault.Invalid, "API_KEY_IN_URL", "Bad Request: the API key must not be in the URL"),
+		"url", "must be without the API key, which goes in X-Api-Key or Authorization alone")
 	errMethod = fault.New(fault.WrongMethod, "METHOD_NOT_ALLOWED", "Method Not Allowed: CONNECT and TRACE are not sold")
 )
 
@@ -69,7 +71,7 @@ var reasons = map[*fault.Error]string{
 	errStarting: "starting", keys.ErrUnavailable: "key_store", routes.ErrUnavailable: "route_store", httpkit.ErrInternal: "internal", errLegacyPath: "endpoint_unknown",
 	errLegacyID: "bad_request", errAddress: "address", errAddressShape: "address", errIdempotencyKey: "bad_request",
 	errIdempotencyRunning: "idempotency", errIdempotencyConflict: "idempotency", errIdempotencySpent: "idempotency",
-	errIdempotencyUpgrade: "bad_request", errReplayBusy: "idempotency", errMethod: "method",
+	errIdempotencyUpgrade: "bad_request", errReplayBusy: "idempotency", errMethod: "method", errKeyInURL: "bad_request",
 }
 
 // reasonOf is a bounded name for why a call was refused.

@@ -45,6 +45,7 @@ func (o *out) WriteHeader(status int) {
 	h := o.ResponseWriter.Header()
 	ours := maps.Clone(h)
 	clear(h)
+	cleanAnswerTrailer(o.interim)
 	maps.Copy(h, o.interim)
 	o.ResponseWriter.WriteHeader(status)
 	clear(h)

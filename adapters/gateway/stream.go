@@ -39,6 +39,9 @@ func (s *stream) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)
 	s.call.watch.pause() // the write to the caller has its own deadline
 	s.keep(p[:n])
+	if errors.Is(err, io.EOF) {
+		cleanAnswerTrailer(s.res.Trailer) // it has come with the end
+	}
 	if s.left > 0 {
 		s.left -= int64(n)
 	}

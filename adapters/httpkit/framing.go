@@ -13,7 +13,11 @@ import (
 // follows such a request on its connection may be part of it to somebody before us, and is not served.
 func Framing(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !r.ProtoAtLeast(1, 1) || len(r.TransferEncoding) > 0 && sawLength(r.Context()) {
+		c, _ := r.Context().Value(connKey{}).(*serverConn)
+		if c != nil {
+			c.handling.Store(true)
+		}
+		if !r.ProtoAtLeast(1, 1) || len(r.TransferEncoding) > 0 && c.sawLength() {
 			w.Header()["Connection"] = closing
 		}
 		next.ServeHTTP(w, r)
@@ -32,12 +36,16 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
+// ConnState is for http.Server.ConnState, with a listener of Listen: what is written from here on belongs to no handler.
+func ConnState(c net.Conn, state http.ConnState) {
+	if ours, ok := c.(*serverConn); ok && state == http.StateIdle {
+		ours.handling.Store(false)
+	}
+}
+
 // sawLength reports whether the connection has carried a Content-Length, in this request or an earlier one: net/http drops
 // the field of a chunked request before a handler sees it. Without a connection of ours that is not known, and assumed.
-func sawLength(ctx context.Context) bool {
-	c, ok := ctx.Value(connKey{}).(*serverConn)
-	return !ok || c.lengths.seen.Load()
-}
+func (c *serverConn) sawLength() bool { return c == nil || c.lengths.seen.Load() }
 
 // Read implements net.Conn.
 func (c *serverConn) Read(p []byte) (int, error) {

@@ -3,6 +3,8 @@ package httpkit
 import (
 	"io"
 	"net/http"
+	"strconv"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -50,10 +52,39 @@ func TestARequestWithTwoEndsIsTheLastOfItsConnection(t *testing.T) {
 	}
 }
 
+// What looks like a refusal of the server's in the middle of an answer is a part of it: an upstream may send what it likes.
+func TestAnAnswerThatLooksLikeARefusalIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	forged := "HTTP/1.1 400 Bad Request: forged" + plainText
+	text := strings.Repeat("x", 8<<10)
+	address, refused := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Content-Length"] = []string{strconv.Itoa(len(text) + len(forged) + len(text))}
+		w.Header().Set("X-Request-Id", "r1")
+		for _, piece := range []string{text, forged + text} { // each is a write to the connection of its own
+			_, _ = io.WriteString(w, piece)
+			_ = http.NewResponseController(w).Flush()
+		}
+	})
+	_, in := sendRaw(t, address, "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nno request\r\n\r\n")
+	for range 2 {
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(res.Body); err != nil || string(body) != text+forged+text {
+			t.Errorf("%d bytes, %v: the answer was changed", len(body), err)
+		}
+	}
+	res, err := http.ReadResponse(in, nil)
+	if err != nil || res.StatusCode != 400 || res.Header.Get("X-Request-Id") == "" || len(refused()) != 1 {
+		t.Errorf("what the server refuses afterwards has no envelope: %v, %v", res, err)
+	}
+}
+
 // Without a connection of ours nobody knows what the server dropped.
 func TestAChunkedRequestOfAnUnknownConnectionIsItsLast(t *testing.T) {
 	t.Parallel()
-	if !sawLength(t.Context()) || sawLength(ConnContext(t.Context(), &serverConn{})) {
+	if none := (*serverConn)(nil); !none.sawLength() || new(serverConn).sawLength() {
 		t.Error("what cannot be known is not assumed")
 	}
 }

@@ -19,10 +19,10 @@ import (
 //
 // What the server refuses by itself, before any handler has seen it, has the envelope: a request that is none, a header that
 // is too large, a version or a coding it does not know. The server writes those answers to the connection in one piece, in
-// plain text and without the X-Request-Id that all of ours have; that is how they are known. refused hears their statuses; it
-// may be nil.
+// plain text and without the X-Request-Id that all of ours have, while no handler has begun; that is how they are known. refused hears
+// their statuses; it may be nil.
 //
-// And it lets Framing know what the server keeps from handlers, given ConnContext in http.Server.
+// And it lets Framing know what the server keeps from handlers. Both need Framing, ConnContext and ConnState in http.Server.
 func Listen(l net.Listener, newID ports.NewID, refused func(status int)) net.Listener {
 	return &listener{Listener: l, newID: newID, onRefusal: refused}
 }
@@ -46,12 +46,16 @@ func (l *listener) Accept() (net.Conn, error) {
 type serverConn struct {
 	net.Conn
 	listener *listener
+	handling atomic.Bool // a handler has begun, and its answer is not over
 	refused  atomic.Bool
 	lengths  lengthScan
 }
 
 // Write implements net.Conn. The server's own refusal is replaced, everything else passes as it is.
 func (c *serverConn) Write(p []byte) (int, error) {
+	if c.handling.Load() {
+		return c.Conn.Write(p) // an answer, whatever it looks like
+	}
 	status, reason, ok := serverRefusal(p)
 	if !ok {
 		return c.Conn.Write(p)

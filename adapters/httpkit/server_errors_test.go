@@ -25,7 +25,7 @@ func serve(t *testing.T, h http.HandlerFunc) (address string, refused func() []i
 	var statuses []int
 	s := httptest.NewUnstartedServer(h)
 	s.Config.MaxHeaderBytes = 4 << 10
-	s.Config.ConnContext = ConnContext
+	s.Config.ConnContext, s.Config.ConnState = ConnContext, ConnState
 	s.Config.Handler = Framing(s.Config.Handler)
 	s.Listener = Listen(s.Listener, func() id.ID { return requestID }, func(status int) {
 		mu.Lock()

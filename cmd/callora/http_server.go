@@ -79,7 +79,7 @@ func makeServer(h http.Handler, log *zap.Logger, newID ports.NewID, refused func
 		return nil, err
 	}
 	return &server{log: log, done: make(chan struct{}), newID: newID, refused: refused, http: http.Server{
-		Handler: httpkit.Framing(h), ConnContext: httpkit.ConnContext, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: errorLog,
+		Handler: httpkit.Framing(h), ConnContext: httpkit.ConnContext, ConnState: httpkit.ConnState, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: errorLog,
 	}}, nil
 }
 

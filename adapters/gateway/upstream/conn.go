@@ -78,11 +78,9 @@ func (c *conn) talk(r *http.Request) (*http.Response, error) {
 		switch {
 		case err != nil:
 			return nil, err
-		case res.StatusCode < 100:
-			return nil, errNoStatus
 		case res.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errSwitched
-		case res.StatusCode >= 200:
+		case res.StatusCode >= 200, res.StatusCode < 100: // the latter is none, as the standard transport returns it
 			return res, nil
 		case hear != nil:
 			if err := hear(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {

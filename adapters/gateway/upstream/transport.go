@@ -86,7 +86,6 @@ func lean(r *http.Request) bool {
 // The ways in which an upstream's answer can be none, besides those of net/http.
 var (
 	errHeaderTooLarge = errors.New("the upstream's header is too large")
-	errNoStatus       = errors.New("the upstream's status is below 100")
 	errSwitched       = errors.New("the upstream switched protocols without being asked to")
 	errClosed         = errors.New("read of a closed body")
 )

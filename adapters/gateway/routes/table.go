@@ -24,6 +24,7 @@ const (
 	absentMost = 10_000          // APIs remembered as not on sale
 	absentFor  = 5 * time.Second // one that is put on sale elsewhere works at the latest after this, also when news of it is lost
 	lookUpTime = 3 * time.Second
+	reloadMost = 10
 	lookUpMost = 4 // look-ups at once, so that others find connections in the pool
 )
 
@@ -87,8 +88,23 @@ func (t *Table) Load(ctx context.Context) error {
 
 // Reload reads single APIs anew and returns those that could not be read; they stay as they were.
 func (t *Table) Reload(ctx context.Context, apis []id.ID) (failed []id.ID, err error) {
-	asOf := t.clock()
-	var read []listing.API
+	for range reloadMost {
+		version, asOf := t.versionNow(), t.clock()
+		read, failed, err := t.readAll(ctx, apis)
+		if t.keep(read, asOf, version) {
+			return failed, err
+		}
+	}
+	return apis, errors.New("reload APIs: others changed each time while they were read")
+}
+
+func (t *Table) versionNow() int64 {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	return t.version
+}
+
+func (t *Table) readAll(ctx context.Context, apis []id.ID) (read []listing.API, failed []id.ID, err error) {
 	for _, u := range apis {
 		a, e := t.source.API(ctx, u)
 		switch {
@@ -100,10 +116,18 @@ func (t *Table) Reload(ctx context.Context, apis []id.ID) (failed []id.ID, err e
 			read = append(read, a)
 		}
 	}
+	return read, failed, err
+}
+
+// keep puts APIs into the table unless something has changed since version: then what was read may be old.
+func (t *Table) keep(apis []listing.API, asOf time.Time, version int64) bool {
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	t.replace(read, asOf)
-	return failed, err
+	if t.version != version {
+		return false
+	}
+	t.replace(apis, asOf)
+	return true
 }
 
 // LookUp returns the API with an id as it was at since or later, from the database if need be. Faults: listing.ErrNotFound for one
@@ -115,9 +139,7 @@ func (t *Table) LookUp(ctx context.Context, u id.ID, since time.Time) (*API, err
 	if until, ok := t.absent.Get(u); ok && t.clock().Before(until) {
 		return nil, listing.ErrNotFound
 	}
-	t.writing.Lock()
-	version := t.version
-	t.writing.Unlock()
+	version := t.versionNow()
 	got, err, _ := t.flight.Do(strconv.FormatInt(version, 36)+u.String(), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookUpTime) // others wait for it too
 		defer cancel()

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +14,7 @@ import (
 
 // Every command the documents show exists, with the flags they show. (That the demo works is shown by its own tests.)
 func TestTheDocumentsShowCommandsThatExist(t *testing.T) {
-	shown := regexp.MustCompile("(?:go run \\./cmd/callora|`callora) ([a-z][^`#\n]*)")
+	shown := regexp.MustCompile("(?:go run \\./cmd/callora|`callora|bin/callora) ([a-z][^`#&\n]*)")
 	looked := 0
 	for _, path := range []string{"../../README.md", "../../docs/OPERATIONS.md", "../../Taskfile.yml", "../../docker-compose.yml"} {
 		for _, m := range shown.FindAllStringSubmatch(read(t, path), -1) {
@@ -32,6 +33,23 @@ func TestTheDocumentsShowCommandsThatExist(t *testing.T) {
 	}
 	if looked < 8 {
 		t.Errorf("only %d commands were found in the documents", looked)
+	}
+}
+
+func TestTheReadmeNamesEveryTask(t *testing.T) {
+	_, verbs, found := strings.Cut(read(t, "../../README.md"), ".ci/tools/go.mod task`) knows")
+	verbs, _, ended := strings.Cut(verbs, "```")
+	var shown, there []string
+	for _, m := range regexp.MustCompile("`([a-z]+)`").FindAllStringSubmatch(verbs, -1) {
+		shown = append(shown, m[1])
+	}
+	for _, m := range regexp.MustCompile(`(?m)^  ([a-z]+):\n    desc:`).FindAllStringSubmatch(read(t, "../../Taskfile.yml"), -1) {
+		there = append(there, m[1])
+	}
+	slices.Sort(shown)
+	slices.Sort(there)
+	if !found || !ended || !slices.Equal(shown, there) {
+		t.Errorf("README.md names %q, Taskfile.yml has %q", shown, there)
 	}
 }
 

@@ -7,12 +7,12 @@ var ofCharging = []guard{
 		charging, "TestParallelCallsNeverOverspend",
 	},
 	{
-		"a hold ends once", "app/charging/charger.go",
+		"a hold ends once", "app/charging/hold.go",
 		"if !h.ended.Swap(true) {", "if true {",
 		charging, "TestReleaseGivesTheMoneyBackOnce",
 	},
 	{
-		"a released hold cannot be charged", "app/charging/charger.go",
+		"a released hold cannot be charged", "app/charging/hold.go",
 		"if h.ended.Swap(true) {\n\t\treturn errEnded\n\t}", "",
 		charging, "TestReleaseGivesTheMoneyBackOnce",
 	},
@@ -68,7 +68,7 @@ var ofCharging = []guard{
 	},
 	{
 		"an answer that comes too late is voided", "app/charging/store.go",
-		"if o != ports.Fenced && !n.decide() {", "if !n.decide() && false {",
+		"if recorded && !n.decide() {", "if recorded && !n.decide() && false {",
 		charging, "TestACallerIsAnsweredInTimeThoughTheJournalHangs",
 	},
 	{

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/lib/pq"
 	"github.com/lib/pq/pqerror"
@@ -27,6 +28,9 @@ var (
 	// ErrRefused is a step down that would lose money. The refusals of the SQL begin with this word.
 	ErrRefused = errors.New("refused")
 )
+
+// askTimeout bounds questions about the schema. Migrations take the time they need.
+const askTimeout = 30 * time.Second
 
 // Step is one migration and whether it is applied.
 type Step struct {
@@ -119,6 +123,8 @@ func Wanted() (int64, error) {
 
 // Version returns the version the database is at and the one this program wants. An empty database is at 0.
 func Version(ctx context.Context, db *sql.DB) (at, want int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	p, err := provider(db)
 	if err != nil {
 		return 0, 0, err

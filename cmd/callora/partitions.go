@@ -41,6 +41,8 @@ func partitionsJob(every time.Duration, p *postgres.Partitions, watch *metrics.P
 
 // firstPartitions makes the partitions before the first call. Without them calls are charged all the same.
 func firstPartitions(ctx context.Context, p *postgres.Partitions, log *zap.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, longPass)
+	defer cancel()
 	_, err := p.Make(ctx)
 	state, stateErr := p.State(ctx)
 	switch {

@@ -19,7 +19,7 @@ var catalog = []string{
 	        pg_get_expr(c.relpartbound, c.oid))
 	   FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid WHERE c.relnamespace = 'public'::regnamespace`,
 	`SELECT format('constraint %s on %s: %s', conname, conrelid::regclass, pg_get_constraintdef(oid))
-	   FROM pg_constraint WHERE connamespace = 'public'::regnamespace`,
+	   FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'`, // PostgreSQL 18 has NOT NULL here too
 	`SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 	  WHERE c.relnamespace = 'public'::regnamespace`,
 	`SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace`,

@@ -2,6 +2,11 @@ package main
 
 var ofSchema = []guard{
 	{
+		"a step down does not forget where a lease's events begin", "db/migrations/00005_void_fence.sql",
+		"IF EXISTS (SELECT FROM leases WHERE first_event <", "IF EXISTS (SELECT FROM leases WHERE used < 0 AND first_event <",
+		stores, "TestBoundsThatCannotBeGuessedAreNotTakenBack",
+	},
+	{
 		"a step down does not lose revenue", "db/migrations/00004_revenue.sql",
 		"IF EXISTS (SELECT FROM revenue_ledger) THEN", "IF false THEN",
 		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion",

@@ -149,7 +149,9 @@ func TestARoleThatMayNotMakePartitionsWarnsAndGoesOn(t *testing.T) {
 			t.Errorf("missing %q in %s", want, line)
 		}
 	}
-	r.call(t, p.listening(t), "once")
+	origin := p.listening(t)
+	p.stderr.await(t, `"msg":"partitions of usage_events are missing`)
+	r.call(t, origin, "once")
 	r.await(t, `EXISTS (SELECT FROM usage_events_default)`)
 	if said := r.run(t, r.owner, "migrate", "partitions"); !strings.Contains(said, "7 days ahead; 0 usage events wait") {
 		t.Errorf("migrate partitions: %s", said)

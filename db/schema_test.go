@@ -80,6 +80,8 @@ func TestLandedMigrationsAreFrozen(t *testing.T) {
 			t.Errorf("%s: the way up has changed since it landed; write a new migration instead", name)
 		case !known && *update:
 			frozen[name] = sum
+		case !known:
+			t.Errorf("%s is new: `task schema` freezes it in %s", name, frozenFile)
 		}
 		if frozen[name] != "" {
 			lines += frozen[name] + "  " + name + "\n"

@@ -52,6 +52,8 @@ func (p *Pooler) Before(t testing.TB, database string) string {
 	}()
 	t.Cleanup(func() {
 		_ = l.Close()
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		for _, s := range p.free {
 			_ = s.Close()
 		}

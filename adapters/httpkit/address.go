@@ -53,13 +53,12 @@ func (p Proxies) trusts(a netip.Addr) bool {
 
 // parseAddr reads an address with or without a port, as some proxies write it.
 func parseAddr(text string) (netip.Addr, bool) {
-	a, err := netip.ParseAddr(strings.Trim(text, "[]"))
+	withPort, err := netip.ParseAddrPort(text) // as connections have it: an error would cost every request
+	a := withPort.Addr()
 	if err != nil {
-		var withPort netip.AddrPort
-		if withPort, err = netip.ParseAddrPort(text); err != nil {
+		if a, err = netip.ParseAddr(strings.Trim(text, "[]")); err != nil {
 			return netip.Addr{}, false
 		}
-		a = withPort.Addr()
 	}
 	return a.Unmap().WithZone(""), true
 }

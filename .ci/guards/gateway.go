@@ -29,7 +29,7 @@ var ofGateway = []guard{
 	{
 		"a call lives no longer than its claim", "adapters/gateway/claims.go",
 		"	c.lost.Store(true)\n\tc.cancel()", "	c.lost.Store(true)",
-		gateway, "TestAClaimThatCannotBeExtended|TestAStreamWithoutTheStore",
+		gateway, "TestAClaimThatCannotBeExtended",
 	},
 	{
 		"a call that is cut is not charged", "adapters/gateway/stream.go",

@@ -167,6 +167,37 @@ func TestAStreamLivesOnWhileItIsUnknownWhetherItsLeaseWasReplaced(t *testing.T) 
 	})
 }
 
+func TestAStreamThatEndsIsAnsweredInTimeThoughItStaysUnknownWhetherItsLeaseWasReplaced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		consumer, other := newID(), newID()
+		h.bank.Fund(consumer, usdc("1000"))
+		h.bank.Fund(other, usdc("1000"))
+		replaced := h.lossy("replace", true, 200)
+		charger := h.node(nil)
+		stream := reserved(t, charger, consumer)
+		if err := call(charger, consumer, usdc("1")); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "its lease is replaced", func() bool { return replaced.Load() > 0 })
+		start := time.Now()
+		if err := stream.Charge(t.Context(), event(consumer)); !errors.Is(err, usage.ErrNotRecorded) {
+			t.Errorf("the stream ended with %v", err)
+		}
+		if took := time.Since(start); took != 10*time.Second {
+			t.Errorf("its caller waited %s", took)
+		}
+		time.Sleep(3 * time.Second)
+		if err := call(charger, other, usdc("1")); err != nil {
+			t.Errorf("others are not served: %v", err)
+		}
+		time.Sleep(3 * time.Minute)
+		drain(t, charger)
+		h.wantSpent(consumer, usdc("1"))
+	})
+}
+
 func TestALeaseOfWhichItIsUnknownWhetherItWasReplacedIsGivenBack(t *testing.T) {
 	t.Parallel()
 	for name, wait := range map[string]time.Duration{"by the next pass": 5 * time.Second, "by a drain": 0} {

@@ -77,7 +77,7 @@ var reasons = map[*fault.Error]string{
 // reasonOf is a bounded name for why a call was refused.
 func reasonOf(f *fault.Error) string {
 	switch {
-	case f.Code == codeHandshake:
+	case f.Code == "WEBSOCKET_HANDSHAKE":
 		return "bad_request"
 	case errors.Is(f, vault.ErrShort):
 		return "balance"

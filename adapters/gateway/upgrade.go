@@ -9,9 +9,6 @@ import (
 	"github.com/CalloraOrg/callora-backend/domain/fault"
 )
 
-// codeHandshake is the code of a request for a WebSocket that is none.
-const codeHandshake = "WEBSOCKET_HANDSHAKE"
-
 // checkUpgrade admits a request for a WebSocket with its whole handshake (RFC 6455 4.2.1). Any other protocol is ignored, as a
 // server may (RFC 9110 7.8): the call is forwarded without its Upgrade, because behind h2c, say, an upstream would serve any path any
 // number of times for the price of one call.
@@ -25,7 +22,7 @@ func (c *call) checkUpgrade() error {
 		return errIdempotencyUpgrade
 	}
 	wrong := func(field, want string) error {
-		return inField(fault.New(fault.Invalid, codeHandshake, "Bad Request: the WebSocket handshake is not complete (RFC 6455 4.2.1)"), field, want)
+		return inField(fault.New(fault.Invalid, "WEBSOCKET_HANDSHAKE", "Bad Request: the WebSocket handshake is not complete (RFC 6455 4.2.1)"), field, want)
 	}
 	key := only(h["Sec-Websocket-Key"])
 	nonce, err := base64.StdEncoding.DecodeString(key)

@@ -198,14 +198,14 @@ func TestAWebSocketLivesWhileTheOtherSideSpeaks(t *testing.T) {
 	t.Parallel()
 	h := open(t, switching(t, goodAnswer, func(conn net.Conn, in *bufio.Reader) {
 		_, _ = io.Copy(io.Discard, in) // to the caller's last byte
-		for range 10 {
+		for range 20 {
 			wait(t.Context(), 100*time.Millisecond)
 			fmt.Fprint(conn, ".")
 		}
-	}), within(400*time.Millisecond))
+	}), within(time.Second))
 	conn, in := h.opened()
 	_ = conn.(*net.TCPConn).CloseWrite()
-	if got, err := io.ReadAll(in); err != nil || string(got) != ".........." {
+	if got, err := io.ReadAll(in); err != nil || string(got) != strings.Repeat(".", 20) {
 		t.Errorf("%q, %v", got, err)
 	}
 	h.wantTunnelEnd(3 * time.Second)

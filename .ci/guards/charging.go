@@ -43,12 +43,12 @@ var ofCharging = []guard{
 	},
 	{
 		"what was told not charged is voided", "app/charging/store.go",
-		"case n.sent:\n\t\t\ts.doubtful = append(s.doubtful, n)", "case n.sent:\n\t\t\ts.end(n, false, nil)",
+		"case n.sent:\n\t\t\ts.doubtful = append(s.doubtful, n)", "case n.sent:\n\t\t\ts.end(n, id.ID{}, nil)",
 		charging, "TestWhatACallerWasToldIsNotChargedIsNotCharged",
 	},
 	{
 		"an unclear commit is tried again with the same event", "app/charging/store.go",
-		"return batch, err\n}", "for _, n := range batch {\n\t\tn.decide()\n\t\ts.end(n, false, err)\n\t}\n\treturn nil, nil\n}",
+		"return batch, err\n}", "for _, n := range batch {\n\t\tn.decide()\n\t\ts.end(n, id.ID{}, err)\n\t}\n\treturn nil, nil\n}",
 		charging, "TestAnAnswerLostAtCommitIsChargedOnce",
 	},
 	{

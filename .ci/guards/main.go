@@ -7,6 +7,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -90,14 +92,40 @@ func (g guard) prove() error {
 	if err != nil {
 		return err
 	}
-	out, err := exec.Command("go", "test", "-count=1", "-failfast", "-timeout", "3m", "-overlay", overlay, "-run", g.run, g.pkg).CombinedOutput()
+	failed, out, err := g.test(overlay)
 	switch {
+	case failed:
+		return nil
 	case err == nil:
 		return fmt.Errorf("no test of %s notices that it is gone", g.run)
-	case !bytes.Contains(out, []byte("--- FAIL")) && !bytes.Contains(out, []byte("panic:")):
-		return fmt.Errorf("the tests did not run:\n%s", out)
 	}
-	return nil
+	return fmt.Errorf("the tests did not run:\n%s", out)
+}
+
+// test runs the guard's tests and reports whether one has failed; the first that does ends them all.
+func (g guard) test(overlay string) (failed bool, out string, err error) {
+	cmd := exec.Command("go", "test", "-v", "-count=1", "-failfast", "-timeout", "5m", "-overlay", overlay, "-run", g.run, g.pkg)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the test binary ends with it
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		return false, "", err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return false, "", err
+	}
+	var said strings.Builder
+	lines := bufio.NewScanner(pipe)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		line := lines.Text()
+		if strings.Contains(line, "--- FAIL") || strings.HasPrefix(line, "panic:") {
+			failed = true
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it fails when they have ended
+		}
+		said.WriteString(line + "\n")
+	}
+	return failed, said.String(), cmd.Wait()
 }
 
 func (g guard) overlay(dir string, mutated []byte) (string, error) {

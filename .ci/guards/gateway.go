@@ -72,11 +72,6 @@ var ofGateway = []guard{
 		gateway, "TestEveryWayToLeaveAnAnswerIsChargedOnce",
 	},
 	{
-		"a caller whom the upstream waits for pays for the answer that has begun", "adapters/gateway/stream.go",
-		"return c.body != nil && c.body.left()", "return false",
-		gateway, "TestEveryWayToLeaveAnAnswerIsChargedOnce",
-	},
-	{
 		"an upstream that stalls with the whole request is not paid", "adapters/gateway/stream.go",
 		"return c.body != nil && c.body.left()", "return true",
 		gateway, "TestAnUpstreamThatStallsWithTheWholeRequestIsNotPaid",

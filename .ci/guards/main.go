@@ -104,7 +104,7 @@ func (g guard) prove() error {
 
 // test runs the guard's tests and reports whether one has failed; the first that does ends them all.
 func (g guard) test(overlay string) (failed bool, out string, err error) {
-	cmd := exec.Command("go", "test", "-v", "-count=1", "-failfast", "-timeout", "5m", "-overlay", overlay, "-run", g.run, g.pkg)
+	cmd := exec.Command("go", "test", "-v", "-count=1", "-failfast", "-timeout", "3m", "-overlay", overlay, "-run", g.run, g.pkg)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the test binary ends with it
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {

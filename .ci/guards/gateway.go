@@ -68,8 +68,23 @@ var ofGateway = []guard{
 	},
 	{
 		"a caller who breaks its own request pays for the answer that has begun", "adapters/gateway/stream.go",
-		"return c.body != nil && c.body.failure() != nil", "return false",
+		"return c.brokenOff() != nil", "return false",
 		gateway, "TestEveryWayToLeaveAnAnswerIsChargedOnce",
+	},
+	{
+		"an answer to a broken request is not charged", "adapters/gateway/answer.go",
+		"	case c.brokenOff() != nil:\n\t\treturn c.brokenOff()\n", "",
+		gateway, "TestAnAnswerToABrokenRequestIsNotCharged",
+	},
+	{
+		"an answer to a request that breaks meanwhile is not charged", "adapters/gateway/answer.go",
+		"		err = c.brokenOff()\n", "",
+		gateway, "TestAnAnswerToABrokenRequestIsNotCharged",
+	},
+	{
+		"a caller whom the upstream waits for pays for the answer that has begun", "adapters/gateway/body.go",
+		"if b.closed || !b.call.watch.pause(toSend) {", "if b.closed {",
+		gateway, "TestACallerWhomTheUpstreamWaitsForPaysForTheAnswerThatHasBegun",
 	},
 	{
 		"an upstream that stalls with the whole request is not paid", "adapters/gateway/stream.go",

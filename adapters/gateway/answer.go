@@ -25,6 +25,8 @@ func answered(res *http.Response) error {
 	cleanAnswerTrailer(res.Trailer)
 
 	switch {
+	case c.brokenOff() != nil:
+		return c.brokenOff()
 	case res.StatusCode < 100: // RFC 9110 15; net/http reads it, and cannot write it
 		return fmt.Errorf("the upstream answered with the status %03d", res.StatusCode)
 	case res.StatusCode == http.StatusSwitchingProtocols:
@@ -42,6 +44,16 @@ func answered(res *http.Response) error {
 	}
 	c.answerStream(res)
 	return nil
+}
+
+// brokenOff is why the request did not reach the upstream whole, nil when it did or is still on its way. What the upstream answers
+// to half a request is not the caller's answer, unless it has begun before: an upstream may take the end of a body that its caller broke for
+// the end of the request.
+func (c *call) brokenOff() error {
+	if c.body == nil {
+		return nil
+	}
+	return c.body.failure()
 }
 
 func chargeable(status int) bool { return status >= 200 && status < 300 }
@@ -91,6 +103,9 @@ func (c *call) answerSmall(res *http.Response) error {
 	buf := buffers.Get()
 	n, err := io.ReadFull(res.Body, buf[:res.ContentLength])
 	_ = res.Body.Close() // it was read to its end, or is given up
+	if err == nil {
+		err = c.brokenOff()
+	}
 	if err != nil {
 		buffers.Put(buf)
 		return fmt.Errorf("the upstream's answer broke off after %d of %d bytes: %w", n, res.ContentLength, err)
@@ -169,9 +184,9 @@ type passing struct {
 }
 
 func (p *passing) Read(b []byte) (int, error) {
-	p.call.watch.resume()
+	p.call.watch.resume(toTake)
 	n, err := p.ReadCloser.Read(b)
-	p.call.watch.pause() // the write to the caller has its own deadline
+	p.call.watch.pause(toTake)
 	switch {
 	case errors.Is(err, io.EOF):
 		cleanAnswerTrailer(p.res.Trailer) // it has come with the end

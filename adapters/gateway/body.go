@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -31,7 +32,7 @@ type requestBody struct {
 	hash     hash.Hash     // nil unless asked for
 	want     []byte        // what it must come to; nil: anything
 	err      error         // how reading ended, io.EOF for well
-	reading  bool          // a Read waits for the caller
+	due      time.Time     // when the Read that waits for the caller ends at the latest; zero: none does
 	closed   bool          // the call has ended: nothing is read any more
 	answered bool          // the answer has begun
 	got      int64         // bytes
@@ -60,15 +61,18 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if !b.begin(start) {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	b.call.watch.progress() // the upstream has taken the last piece
 	n, err := b.ReadCloser.Read(p)
-	b.call.watch.progress()
+	b.call.watch.resume(toSend)
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.reading = false
+	end := b.call.g.deps.Now()
+	if err != nil && !errors.Is(err, io.EOF) && !end.Before(b.due) {
+		err = errors.Join(os.ErrDeadlineExceeded, err) // in a trailer net/http calls it something else
+	}
+	b.due = time.Time{}
 	b.got += int64(n)
-	b.waited += b.call.g.deps.Now().Sub(start)
+	b.waited += end.Sub(start)
 	if errors.Is(err, io.EOF) && !b.closed {
 		// From here on the server watches the connection for a hang-up. After any other end the deadline stays: the server
 		// tries to read the rest of the body before it closes, and a caller who stalls would keep it.
@@ -89,19 +93,19 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// begin sets the deadline of a read; false when nothing is to be read any more.
+// begin sets the deadline of a read, which alone bounds the wait for the caller; false when nothing is to be read any more.
 func (b *requestBody) begin(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed {
+	if b.closed || !b.call.watch.pause(toSend) {
 		return false
 	}
 	allowed := b.call.g.cfg.ProxyTimeout
 	if !b.answered {
 		allowed = min(allowed, allowed+time.Duration(b.got)*time.Second/slowestBody-b.waited)
 	}
-	_ = b.conn.SetReadDeadline(now.Add(allowed)) // only test writers have none
-	b.reading = true
+	b.due = now.Add(allowed)
+	_ = b.conn.SetReadDeadline(b.due) // only test writers have none
 	return true
 }
 
@@ -113,18 +117,21 @@ func (b *requestBody) failure() error {
 }
 
 func (b *requestBody) failed() error {
+	if b.err == nil && !b.due.IsZero() && !b.call.g.deps.Now().Before(b.due) {
+		return os.ErrDeadlineExceeded // the read is about to say so: the server ends the request's context first
+	}
 	if errors.Is(b.err, io.EOF) || errors.Is(b.err, http.ErrBodyReadAfterClose) {
 		return nil
 	}
 	return b.err
 }
 
-// left reports, of a call on which nothing moves, whether the caller is the cause: the upstream waits for the rest of its body, or
-// nobody reads the body and the caller has hung up meanwhile.
+// left reports whether the caller is the cause that nothing moved until the watchdog ended the call: reading its body has failed, or
+// nobody read the body and the caller had hung up meanwhile. No read waits for the caller: the watchdog would have waited too.
 func (b *requestBody) left() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.reading || b.failed() != nil {
+	if b.failed() != nil {
 		return true
 	}
 	if b.err != nil || b.closed {
@@ -183,7 +190,9 @@ func (c *call) refuseBody() bool {
 		c.refuse(errIdempotencyConflict)
 	case isTooLarge(err):
 		c.refuse(errTooLarge)
-	case c.clientGone(): // a read of the connection has failed, or took too long
+	case isTimeout(err):
+		c.refuse(httpkit.ErrTooSlow.Because(err))
+	case c.clientGone(): // a read of the connection has failed
 		c.leave()
 	default:
 		c.refuse(errBadBody.Because(err))

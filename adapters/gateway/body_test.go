@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -41,8 +42,9 @@ func wantEnd(t *testing.T, answered []*bufio.Reader) {
 	t.Helper()
 	start := time.Now()
 	for _, in := range answered {
-		if rest, _ := io.ReadAll(in); len(rest) > 0 {
-			t.Errorf("then came %q", rest)
+		if _, err := in.Peek(1); err == nil {
+			rest, _ := in.Peek(in.Buffered())
+			t.Fatalf("then came %q", rest)
 		}
 	}
 	if took := time.Since(start); took > 4*time.Second {
@@ -74,6 +76,39 @@ func TestAMalformedBodyIs400AndEndsTheConnection(t *testing.T) {
 	}
 	wantEnd(t, answered) // what follows is not a request
 	h.wantCharges()
+}
+
+// An upstream that takes the end of a broken body for the end of the request is not paid for its answer to half of it.
+func TestAnAnswerToABrokenRequestIsNotCharged(t *testing.T) {
+	t.Parallel()
+	for size, text := range map[string]string{"small": "fine", "large": strings.Repeat("x", 2*wholeMost), "small and slow": "slow"} {
+		for status, body := range map[int]string{400: "ZZ\r\n", 408: ""} {
+			h := open(t, nil, within(300*time.Millisecond), func(c *Config, _ *Deps) {
+				c.Engine = roundTrip(func(r *http.Request) (*http.Response, error) {
+					answer := io.MultiReader(&drain{r.Body}, strings.NewReader(text))
+					if text != "slow" {
+						_, _ = answer.Read(nil)
+					}
+					return &http.Response{StatusCode: 200, Request: r, Header: http.Header{}, ContentLength: int64(len(text)), Body: io.NopCloser(answer)}, nil
+				})
+			})
+			t.Run(fmt.Sprint(size, "/", status), func(t *testing.T) {
+				t.Parallel()
+				_, in := h.raw("POST /v1/call/weather/cheap HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.key + "\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n" + body)
+				res, err := http.ReadResponse(in, nil)
+				wantRefused(t, res, err, status, map[int]string{400: "MALFORMED_BODY", 408: "REQUEST_TIMEOUT"}[status])
+				h.wantCharges()
+			})
+		}
+	}
+}
+
+// drain has nothing, and has it when its reader has ended.
+type drain struct{ io.Reader }
+
+func (d *drain) Read([]byte) (int, error) {
+	_, _ = io.Copy(io.Discard, d.Reader)
+	return 0, io.EOF
 }
 
 // A refusal waits for no body, and a caller who sends none keeps no connection.
@@ -143,13 +178,57 @@ func TestABodyThatDripsIsCut(t *testing.T) {
 	t.Parallel()
 	h := open(t, collect, within(time.Second))
 	start := time.Now()
-	if res, err := h.drips(1000, 1, 50*time.Millisecond); err == nil {
-		t.Errorf("answered %d", res.StatusCode)
-	}
+	res, err := h.drips(1000, 1, 50*time.Millisecond)
+	wantRefused(t, res, err, 408, "REQUEST_TIMEOUT")
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("cut after %s", took)
 	}
 	h.wantCharges()
+}
+
+// A caller who lets the upstream wait is told so, whatever comes afterwards is no request, and nothing is charged.
+func TestABodyThatStallsBeforeTheAnswerIs408AndEndsTheConnection(t *testing.T) {
+	t.Parallel()
+	half := func(w http.ResponseWriter, r *http.Request) { // of a small answer, which nobody sees before it is whole
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		w.Header().Set("Content-Length", "8")
+		_, _ = io.WriteString(w, "half")
+		w.(http.Flusher).Flush()
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
+	for name, serve := range map[string]http.HandlerFunc{"no answer": collect, "half a small answer": half} {
+		h := open(t, serve, within(300*time.Millisecond))
+		secure := open(t, serve, within(300*time.Millisecond))
+		secure.overTLS(serve)
+		for _, h := range []*fixture{h, secure} {
+			for _, body := range []string{
+				"Content-Length: 100\r\n\r\n", "Content-Length: 100\r\n\r\nhalf", "Expect: 100-continue\r\nContent-Length: 100\r\n\r\n",
+				"Transfer-Encoding: chunked\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\nff\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX: ",
+				"Idempotency-Key: one\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+			} {
+				if strings.HasPrefix(body, "Expect") && name != "no answer" {
+					continue // whose upstream does not ask for the body
+				}
+				t.Run(name+"/"+body, func(t *testing.T) {
+					t.Parallel()
+					conn, in := h.raw("POST /v1/call/weather/cheap HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.key + "\r\n" + body)
+					if strings.HasPrefix(body, "Expect") {
+						if res, err := http.ReadResponse(in, nil); err != nil || res.StatusCode != 100 {
+							t.Fatalf("%v, %v", res, err)
+						}
+					}
+					res, err := http.ReadResponse(in, nil)
+					wantRefused(t, res, err, 408, "REQUEST_TIMEOUT")
+					if !res.Close {
+						t.Error("the connection is not said to end")
+					}
+					sends("\r\n0\r\n\r\nGET /v1/call/weather/cheap HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.key + "\r\n\r\n")(conn)
+					wantEnd(t, []*bufio.Reader{in})
+					h.wantCharges()
+				})
+			}
+		}
+	}
 }
 
 func TestALongUploadThatMovesLives(t *testing.T) {

@@ -105,7 +105,7 @@ func (c *call) claimLost() bool { return c.payment.claim != nil && c.payment.cla
 // clientGone reports whether the caller has left.
 func (c *call) clientGone() bool { return c.r.Context().Err() != nil }
 
-// leave ends a call whose caller has left, or does not send the rest: there is nobody to answer. It does not return.
+// leave ends a call whose caller has left: there is nobody to answer. It does not return.
 func (c *call) leave() {
 	c.status = statusClientGone
 	panic(http.ErrAbortHandler)

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/CalloraOrg/callora-backend/domain/usage"
 )
 
@@ -108,12 +110,15 @@ func TestEveryWayToLeaveAnAnswerIsChargedOnce(t *testing.T) {
 	}
 }
 
-// wantPaid waits until a call is charged.
+// wantPaid waits until a call has ended, and checks that it was charged.
 func (h *fixture) wantPaid(t *testing.T, call string) {
 	t.Helper()
-	eventually(t, "it is charged", func() bool {
-		return slices.ContainsFunc(h.ledger.charged(), func(e usage.Event) bool { return e.ID.String() == call })
+	eventually(t, "the call ends", func() bool {
+		return h.logs.FilterMessage("call").FilterField(zap.String("requestId", call)).Len() == 1
 	})
+	if !slices.ContainsFunc(h.ledger.charged(), func(e usage.Event) bool { return e.ID.String() == call }) {
+		t.Fatal("the call has ended and was not charged")
+	}
 }
 
 // wantBegun reads an answer up to its first "last", and returns the call's id.
@@ -166,6 +171,28 @@ func TestEveryWayToLeaveWithoutChunksIsChargedOnce(t *testing.T) {
 	})
 	if n, calls := len(h.ledger.charged()), len(requests)*len(ways); n != calls {
 		t.Errorf("%d calls were charged %d times", calls, n)
+	}
+}
+
+// While the upstream waits for the caller its own clock stands: it is the caller who lets the call end, however long ago the
+// last piece of the answer came.
+func TestACallerWhomTheUpstreamWaitsForPaysForTheAnswerThatHasBegun(t *testing.T) {
+	t.Parallel()
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			h := open(t, endless, within(time.Second))
+			if scheme == "https" {
+				h.overTLS(endless)
+			}
+			conn, in := h.raw("POST /v1/call/weather/cheap?answer=events HTTP/1.1\r\nHost: x\r\nX-Api-Key: " + h.key +
+				"\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+			call := wantBegun(t, in)
+			wait(t.Context(), 500*time.Millisecond)
+			sends("1\r\nx\r\n")(conn) // the body's time begins anew, the answer's would be over half a second earlier
+			h.wantPaid(t, call)
+			h.wantCharges("0.01")
+		})
 	}
 }
 

@@ -66,7 +66,7 @@ func inField(f *fault.Error, field, message string) *fault.Error {
 var reasons = map[*fault.Error]string{
 	errNoKey: "key_missing", errLegacyNoKey: "key_missing", errMalformedAuth: "key_malformed", errWrongKey: "key_invalid",
 	errRevokedKey: "key_revoked", errLegacyRevoked: "key_revoked", errOtherAPI: "key_other_api", errScope: "scope",
-	errUnknownAPI: "api_unknown", errNoEndpoint: "endpoint_unknown", errTooMany: "rate_limit", errTooManyUnknown: "address_rate_limit", errTooLarge: "body_too_large", errBadBody: "bad_request",
+	errUnknownAPI: "api_unknown", errNoEndpoint: "endpoint_unknown", errTooMany: "rate_limit", errTooManyUnknown: "address_rate_limit", errTooLarge: "body_too_large", errBadBody: "bad_request", httpkit.ErrTooSlow: "body_too_slow",
 	errSlowUpstream: "upstream_timeout", errBadUpstream: "upstream_failed", errBlocked: "upstream_blocked",
 	errStarting: "starting", keys.ErrUnavailable: "key_store", routes.ErrUnavailable: "route_store", httpkit.ErrInternal: "internal", errLegacyPath: "endpoint_unknown",
 	errLegacyID: "bad_request", errAddress: "address", errAddressShape: "address", errIdempotencyKey: "bad_request",

@@ -38,7 +38,7 @@ func (o *out) WriteHeader(status int) {
 		o.ResponseWriter.WriteHeader(status)
 		return
 	}
-	if o.final {
+	if o.final || status == http.StatusContinue { // the server says 100 itself, when the body is read
 		clear(o.interim)
 		return
 	}

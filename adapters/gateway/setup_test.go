@@ -118,6 +118,9 @@ func (h *fixture) request(method, path string, body io.Reader) *http.Request {
 	return r
 }
 
+// rawTime is when a test that waits for an answer, or for the end of its connection, has waited in vain.
+const rawTime = 10 * time.Second
+
 type reply struct {
 	*http.Response
 	body []byte
@@ -140,7 +143,7 @@ func (h *fixture) do(r *http.Request) reply {
 
 func (h *fixture) get(path string) reply { h.t.Helper(); return h.do(h.request("GET", path, nil)) }
 
-// raw sends bytes as they are and returns the connection to read from.
+// raw sends bytes as they are and returns the connection to read from, for rawTime at most.
 func (h *fixture) raw(request string) (net.Conn, *bufio.Reader) {
 	h.t.Helper()
 	conn, err := net.Dial("tcp", h.front.Listener.Addr().String())
@@ -148,6 +151,7 @@ func (h *fixture) raw(request string) (net.Conn, *bufio.Reader) {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetReadDeadline(time.Now().Add(rawTime))
 	if _, err := io.WriteString(conn, request); err != nil {
 		h.t.Fatal(err)
 	}

@@ -35,9 +35,9 @@ type stream struct {
 var errEndsUncharged = errors.New("the end of the answer is withheld: it could not be charged")
 
 func (s *stream) Read(p []byte) (int, error) {
-	s.call.watch.resume()
+	s.call.watch.resume(toTake)
 	n, err := s.ReadCloser.Read(p)
-	s.call.watch.pause() // the write to the caller has its own deadline
+	s.call.watch.pause(toTake)
 	s.keep(p[:n])
 	if errors.Is(err, io.EOF) {
 		cleanAnswerTrailer(s.res.Trailer) // it has come with the end
@@ -85,7 +85,7 @@ func (c *call) endedByCaller() bool {
 	case c.clientGone():
 		return true
 	}
-	return c.body != nil && c.body.failure() != nil
+	return c.brokenOff() != nil
 }
 
 // Close of a stream that has not ended means that the caller did not take the rest: it is charged for what it was served.

@@ -241,10 +241,11 @@ func TestAWebSocketEndsSoonAfterItsCallIsNoLongerAllowed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := open(t, switching(t, goodAnswer, func(_ net.Conn, in *bufio.Reader) { _, _ = io.Copy(io.Discard, in) }))
-			_, in := h.opened()
+			conn, in := h.opened()
+			_ = conn.SetReadDeadline(time.Now().Add(4 * time.Second))
 			h.tell(change(h))
-			if rest, _ := io.ReadAll(in); len(rest) > 0 { // until it is closed
-				t.Errorf("%q", rest)
+			if rest, err := io.ReadAll(in); len(rest) > 0 || isTimeout(err) { // until it is closed
+				t.Fatalf("it goes on: %q, %v", rest, err)
 			}
 			h.wantTunnelEnd(3 * time.Second)
 		})

@@ -14,6 +14,7 @@ import (
 var (
 	ErrInternal    = fault.New(fault.Internal, "INTERNAL_SERVER_ERROR", "Internal server error")
 	ErrUnavailable = fault.New(fault.Unavailable, "SERVICE_UNAVAILABLE", "Service Unavailable: please try again in a moment")
+	ErrTooSlow     = fault.New(fault.TooSlow, "REQUEST_TIMEOUT", "Request Timeout: the body did not arrive in time")
 )
 
 // Envelope is the body of every answer that is not a success.
@@ -58,6 +59,9 @@ func WriteError(w http.ResponseWriter, f *fault.Error, requestID string) {
 	h.Set("Cache-Control", "no-store")
 	if f.Kind == fault.Unauthenticated {
 		h.Set("WWW-Authenticate", "Bearer") // RFC 9110 11.6.1
+	}
+	if f.Kind == fault.TooSlow {
+		h.Set("Connection", "close") // RFC 9110 15.5.9: what may still come is no request
 	}
 	w.WriteHeader(fault.HTTPStatus(f.Kind))
 	_, _ = w.Write(text) // a caller who has left needs no answer, and HEAD has no body

@@ -14,7 +14,6 @@ var (
 	errMedia    = fault.New(fault.WrongMedia, "UNSUPPORTED_MEDIA_TYPE", "The body must be application/json")
 	errTooLarge = fault.New(fault.TooLarge, "REQUEST_BODY_TOO_LARGE", "Request body too large")
 	errTooMany  = fault.New(fault.TooMany, "TOO_MANY_REQUESTS", "Too Many Requests")
-	errTooSlow  = fault.New(fault.TooSlow, "REQUEST_TIMEOUT", "Request Timeout: the body did not arrive in time")
 
 	errBodyEnded = invalidBody("ended too early")
 	errNoBody    = invalidBody("must be empty: this operation takes none")

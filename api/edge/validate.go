@@ -18,6 +18,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/domain/fault"
 )
 
@@ -74,7 +75,7 @@ func (e *Edge) readBody(w http.ResponseWriter, r *http.Request) error {
 		return errTooLarge
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return errTooSlow.Because(err)
+		return httpkit.ErrTooSlow.Because(err)
 	}
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
@@ -102,7 +103,7 @@ func (e *Edge) readNoBody(_ http.ResponseWriter, r *http.Request) error {
 	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return errTooSlow.Because(err)
+		return httpkit.ErrTooSlow.Because(err)
 	case err != nil:
 		return errBodyEnded.Because(err)
 	}

@@ -62,6 +62,16 @@ var ofCharging = []guard{
 		charging, "TestACallerIsAnsweredInTimeThoughTheJournalHangs",
 	},
 	{
+		"a caller's wait does not depend on its turn in the queue", "app/charging/hold.go",
+		"if !n.state.CompareAndSwap(waiting, givenUp) {", "if !n.sent || !n.state.CompareAndSwap(waiting, givenUp) {",
+		charging, "TestACallerBehindRecordsThatNobodyWaitsForIsAnsweredInTime",
+	},
+	{
+		"a call under an Idempotency-Key waits for its charge in async mode too", "app/charging/hold.go",
+		"t.cfg.Mode == Async && e.IdempotencyKey == \"\" {", "t.cfg.Mode == Async {",
+		charging, "TestACallerBehindRecordsThatNobodyWaitsForIsAnsweredInTime",
+	},
+	{
 		"no call is admitted while the journal does not answer", "app/charging/charger.go",
 		"s.failed.Load() || s.overdue(now)", "s.failed.Load()",
 		charging, "TestACallerIsAnsweredInTimeThoughTheJournalHangs",

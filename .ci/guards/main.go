@@ -9,6 +9,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -59,7 +60,7 @@ func proveAll(chosen []guard) (failed int) {
 		all.Go(func() {
 			defer func() { <-turn }()
 			start := time.Now()
-			err := g.prove()
+			by, err := g.prove()
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -67,60 +68,61 @@ func proveAll(chosen []guard) (failed int) {
 				fmt.Printf("FAIL %s: %v\n", g.name, err)
 				return
 			}
-			fmt.Printf("ok   %s (%s %s, %.1fs)\n", g.name, g.pkg, g.run, time.Since(start).Seconds())
+			fmt.Printf("ok   %s (%s %s, %.1fs)\n", g.name, g.pkg, by, time.Since(start).Seconds())
 		})
 	}
 	all.Wait()
 	return failed
 }
 
-// prove runs the guard's tests on code without the guard.
-func (g guard) prove() error {
+// prove runs the guard's tests on code without the guard, and returns the test that fails.
+func (g guard) prove() (by string, err error) {
 	source, err := os.ReadFile(g.file)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if n := bytes.Count(source, []byte(g.old)); n != 1 {
-		return fmt.Errorf("%s holds the guard %d times, want 1: %q", g.file, n, g.old)
+		return "", fmt.Errorf("%s holds the guard %d times, want 1: %q", g.file, n, g.old)
 	}
 	dir, err := os.MkdirTemp("", "guards")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer os.RemoveAll(dir)
 	overlay, err := g.overlay(dir, bytes.Replace(source, []byte(g.old), []byte(g.new), 1))
 	if err != nil {
-		return err
+		return "", err
 	}
-	failed, out, err := g.test(overlay)
+	by, out, err := g.test(overlay)
 	switch {
-	case failed:
-		return nil
+	case by != "":
+		return by, nil
 	case err == nil:
-		return fmt.Errorf("no test of %s notices that it is gone", g.run)
+		return "", fmt.Errorf("no test of %s notices that it is gone", g.run)
 	}
-	return fmt.Errorf("the tests did not run:\n%s", out)
+	return "", fmt.Errorf("the tests did not run:\n%s", out)
 }
 
-// test runs the guard's tests and reports whether one has failed; the first that does ends them all.
-func (g guard) test(overlay string) (failed bool, out string, err error) {
+// test runs the guard's tests and returns the first that fails, which ends them all; none when none does.
+func (g guard) test(overlay string) (failed, out string, err error) {
 	cmd := exec.Command("go", "test", "-v", "-count=1", "-failfast", "-timeout", "3m", "-overlay", overlay, "-run", g.run, g.pkg)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the test binary ends with it
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
-		return false, "", err
+		return "", "", err
 	}
 	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
-		return false, "", err
+		return "", "", err
 	}
 	var said strings.Builder
 	lines := bufio.NewScanner(pipe)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := lines.Text()
-		if strings.Contains(line, "--- FAIL") || strings.HasPrefix(line, "panic:") {
-			failed = true
+		if _, test, fails := strings.Cut(line, "--- FAIL: "); failed == "" && (fails || strings.HasPrefix(line, "panic:")) {
+			failed, _, _ = strings.Cut(test, " ")
+			failed = cmp.Or(failed, g.run)
 			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it fails when they have ended
 		}
 		said.WriteString(line + "\n")

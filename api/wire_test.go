@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 )
 
 // overTheWire serves a world on a real connection, and sends text there.
@@ -126,6 +129,25 @@ func TestAConnectionThatSendsItsBodiesIsKept(t *testing.T) {
 			if _, err := io.Copy(io.Discard, res.Body); err != nil || res.Close || res.StatusCode == 408 {
 				t.Errorf("%q: %d, close %v, %v", request, res.StatusCode, res.Close, err)
 			}
+		}
+	}
+}
+
+func TestConnectIs405OnTheWire(t *testing.T) {
+	t.Parallel()
+	send := newWorld(t).overTheWire(t)
+	for _, target := range []string{"b.example:443", "127.0.0.1:80", "[::1]:443", "/api/apis"} {
+		_, in := send("CONNECT " + target + " HTTP/1.1\r\nHost: b.example:443\r\n\r\n")
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", target, err)
+		}
+		var e httpkit.Envelope
+		if err := json.NewDecoder(res.Body).Decode(&e); err != nil || res.StatusCode != 405 || e.Code != "METHOD_NOT_ALLOWED" || e.RequestID != res.Header.Get("X-Request-Id") {
+			t.Errorf("%s: %d %+v, %v", target, res.StatusCode, e, err)
+		}
+		if res.Header["Allow"] == nil {
+			t.Errorf("%s: no Allow", target)
 		}
 	}
 }

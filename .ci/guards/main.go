@@ -115,15 +115,21 @@ func (g guard) test(overlay string) (failed, out string, err error) {
 	if err := cmd.Start(); err != nil {
 		return "", "", err
 	}
+	end := time.AfterFunc(time.Hour, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	defer end.Stop()
 	var said strings.Builder
 	lines := bufio.NewScanner(pipe)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := lines.Text()
-		if _, test, fails := strings.Cut(line, "--- FAIL: "); failed == "" && (fails || strings.HasPrefix(line, "panic:")) {
-			failed, _, _ = strings.Cut(test, " ")
+		if _, test, fails := strings.Cut(line, "--- FAIL: "); fails || strings.HasPrefix(line, "panic:") {
+			if failed == "" {
+				end.Reset(time.Second) // for its subtests, which come after it
+			}
+			if test, _, _ = strings.Cut(test, " "); strings.HasPrefix(test, failed) {
+				failed = test
+			}
 			failed = cmp.Or(failed, g.run)
-			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it fails when they have ended
 		}
 		said.WriteString(line + "\n")
 	}

@@ -10,14 +10,15 @@ import (
 
 // Framing closes the connection after the answer to a request whose end two readers may see at different places: one with
 // Content-Length beside Transfer-Encoding, and any of HTTP/1.0, where Transfer-Encoding means nothing (RFC 9112 6.1). What
-// follows such a request on its connection may be part of it to somebody before us, and is not served.
+// follows such a request on its connection may be part of it to somebody before us, and is not served. The same goes for what
+// follows a CONNECT: nobody serves it here, and to its sender it may be the data of a tunnel.
 func Framing(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := r.Context().Value(connKey{}).(*serverConn)
 		if c != nil {
 			c.handling.Store(true)
 		}
-		if !r.ProtoAtLeast(1, 1) || len(r.TransferEncoding) > 0 && c.sawLength() {
+		if !r.ProtoAtLeast(1, 1) || r.Method == http.MethodConnect || len(r.TransferEncoding) > 0 && c.sawLength() {
 			w.Header()["Connection"] = closing
 		}
 		next.ServeHTTP(w, r)

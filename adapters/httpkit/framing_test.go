@@ -31,6 +31,7 @@ func TestARequestWithTwoEndsIsTheLastOfItsConnection(t *testing.T) {
 		{"both, the other way about", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\ncONTENT-lENGTH: 13\r\n\r\n" + chunks, "/ abc", true},
 		{"chunked in HTTP/1.0", "POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks, "/ ", true},
 		{"both in HTTP/1.0", "POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc", "/ abc", true},
+		{"a tunnel's", "CONNECT b.example:443 HTTP/1.1\r\nHost: b.example:443\r\n\r\n", " ", true},
 	} {
 		_, in := sendRaw(t, address, tt.request+second)
 		res, err := http.ReadResponse(in, nil)

@@ -63,8 +63,14 @@ func (m *router) complete() error {
 }
 
 // ServeHTTP serves a request, or answers that there is no such path or method. A path that is not clean is unknown: it is
-// not redirected.
+// not redirected. CONNECT to a host is a method that
+// nothing here has.
 func (m *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodConnect && r.URL.Path == "" {
+		w.Header().Set("Allow", "")
+		WriteError(w, r, errMethod)
+		return
+	}
 	if r.URL.Path != path.Clean(r.URL.Path) {
 		WriteError(w, r, errNotFound)
 		return

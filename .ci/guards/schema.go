@@ -46,4 +46,34 @@ var ofSchema = []guard{
 		"IF NOT same THEN", "IF false THEN",
 		stores, "TestCopiesThatAreNotTheSameAreNeverUsed",
 	},
+	{
+		"no event is read to attach a day while charges wait", "db/migrations/00009_partition_locks.sql",
+		"<= 128 * 1024;", "<= 16 * 1024 * 1024;",
+		stores, "TestAStepThatHoldsUpChargesTouchesNoEvents",
+	},
+	{
+		"the next default partition is not read while charges wait", "db/migrations/00009_partition_locks.sql",
+		"SELECT string_agg(format('(id < %L OR id >= %L)', lo, hi), ' AND ') FROM joined", "SELECT 'true'",
+		stores, "TestAStepThatHoldsUpChargesTouchesNoEvents",
+	},
+	{
+		"no step waits while charges wait for it", "db/migrations/00009_partition_locks.sql",
+		"MODE NOWAIT; -- who reads it by its own name\n    DROP TABLE", "MODE;\n    DROP TABLE",
+		stores, "TestAStepGivesUpWhereSomebodyIsInTheWay",
+	},
+	{
+		"a step that waits gives up after 100 ms", "db/migrations/00009_partition_locks.sql",
+		"PERFORM set_config('lock_timeout', '100ms', true);\n\n    IF EXISTS (SELECT FROM usage_staging)", "\n    IF EXISTS (SELECT FROM usage_staging)",
+		stores, "TestAStepGivesUpWhereSomebodyIsInTheWay",
+	},
+	{
+		"today is in the first move of a backlog", "db/migrations/00009_partition_locks.sql",
+		"        ELSIF cardinality(stage) < most_staged THEN\n", "        ELSIF day > today + 60 THEN\n",
+		stores, "TestTodayIsInTheFirstMove",
+	},
+	{
+		"today comes before an older move", "db/migrations/00009_partition_locks.sql",
+		"        PERFORM usage_staging_drop(); -- days", "        RETURN 0; -- days",
+		stores, "TestTodayComesBeforeAnOlderMove",
+	},
 }

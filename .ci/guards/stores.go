@@ -4,24 +4,24 @@ var ofStores = []guard{
 	{
 		"a vault is locked while a lease is sized", "adapters/postgres/leases.go",
 		"WHERE user_id = $1 AND network = $2\nFOR UPDATE", "WHERE user_id = $1 AND network = $2",
-		stores, contract,
+		stores, contract + "/grants_at_once",
 	},
 	{
 		"a lease is never overdrawn in the database", "db/migrations/00003_charging.sql",
 		"CHECK (used BETWEEN 0 AND granted)", "CHECK (used >= 0)",
-		stores, contract,
+		stores, contract + "/an_overdraft",
 	},
 	{
 		"the fence: a closed lease takes no charge", "adapters/postgres/journal.go",
 		"SELECT id, epoch FROM leases WHERE id = ANY ($12::uuid[]) AND state = 'open' ORDER BY id FOR UPDATE",
 		"SELECT id, epoch FROM leases WHERE id = ANY ($12::uuid[]) ORDER BY id FOR UPDATE",
-		stores, contract,
+		stores, meeting + "/a_charge_is_fenced|" + contract + "/closing_a_lease",
 	},
 	{
 		"the fence holds against an expiry at the same moment", "adapters/postgres/journal.go",
 		"SELECT id, epoch FROM leases WHERE id = ANY ($12::uuid[]) AND state = 'open' ORDER BY id FOR UPDATE",
 		"SELECT id, epoch FROM leases WHERE id = ANY ($12::uuid[]) AND state = 'open'",
-		stores, meeting,
+		stores, meeting + "/a_charge_is_fenced",
 	},
 	{
 		"a void waits for the append under way", "adapters/postgres/void.go",
@@ -41,50 +41,50 @@ var ofStores = []guard{
 	{
 		"what has been booked is not voided", "adapters/postgres/void.go",
 		"if l != nil && e.Amount > 0 && (l.Booked || !l.IndexedTo.Before(e.ID)) {", "if false {",
-		stores, contract,
+		stores, contract + "/a_record_on_a_closed_lease",
 	},
 	{
 		"a void on a closed lease lowers what its vault owes", "adapters/postgres/void.go",
 		"SET uncollected = v.uncollected - s.amount", "SET uncollected = v.uncollected - s.amount * 0",
-		stores, contract,
+		stores, contract + "/a_record_on_a_closed_lease",
 	},
 	{
 		"another call's charge is not voided", "adapters/postgres/void.go",
 		"[2]id.ID{e.ID, e.Lease}], v.leases", "[2]id.ID{e.ID, v.batch[0].LeaseID}], v.leases",
-		stores, contract,
+		stores, contract + "/another_call",
 	},
 	{
 		"money given back waits for an expiry at the same moment", "adapters/postgres/leases.go",
 		"SELECT id, granted FROM leases WHERE id = ANY ($2) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE",
 		"SELECT id, granted FROM leases WHERE id = ANY ($2) AND node_id = $1 AND state = 'open'",
-		stores, meeting,
+		stores, meeting + "/money_given_back",
 	},
 	{
 		"a lease ends once", "adapters/postgres/leases.go",
 		"`SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE`)",
 		"`SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND node_id = $1 AND state = 'open'`)",
-		stores, meeting,
+		stores, meeting + "/a_lease_is_not_ended",
 	},
 	{
 		"only new events move money", "adapters/postgres/journal.go",
 		"sum(amount)::bigint AS amount FROM written WHERE", "sum(amount)::bigint AS amount FROM new WHERE",
-		stores, contract,
+		stores, contract + "/a_batch_makes",
 	},
 	{
 		"an event is stored once", "db/migrations/00003_charging.sql",
 		"    PRIMARY KEY (id)\n) PARTITION", "    CHECK (id IS NOT NULL)\n) PARTITION",
-		stores, contract,
+		stores, contract + "/a_batch_makes",
 	},
 	{
 		"no more is given back than is unused", "adapters/postgres/leases.go",
 		" AND p.keep >= l.used", "",
-		stores, contract,
+		stores, contract + "/more_than_is_unused",
 	},
 	{
 		"only its node ends a lease", "adapters/postgres/leases.go",
 		"`SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE`)",
 		"`SELECT id FROM leases WHERE id = ANY ($2::uuid[]) AND $1::uuid IS NOT NULL AND state = 'open' ORDER BY id FOR UPDATE`)",
-		stores, contract,
+		stores, contract + "/only_its_node_closes",
 	},
 	{
 		"an Idempotency-Key taken over keeps its event", "adapters/postgres/idempotency.go",
@@ -185,7 +185,7 @@ var ofStores = []guard{
 	{
 		"revenue waits for the end of the lease", "adapters/postgres/revenue.go",
 		"WHERE state = 'closed' AND indexed_at IS NULL\n", "WHERE indexed_at IS NULL\n",
-		stores, contract,
+		stores, contract + "/revenue_is_indexed_once",
 	},
 	{
 		"a grant that is asked for again is not granted twice", "adapters/postgres/leases.go",
@@ -200,12 +200,12 @@ var ofStores = []guard{
 	{
 		"a successor gets no more than is left", "adapters/postgres/leases.go",
 		"least(a.need, o.granted - o.used) AS rest", "a.need AS rest",
-		stores, contract,
+		stores, contract + "/a_successor_gets",
 	},
 	{
 		"a lease never grows", "adapters/postgres/leases.go",
 		" AND p.keep < l.granted", "",
-		stores, contract,
+		stores, contract + "/parts_given_back",
 	},
 	{
 		"a wait on a silent network ends after its context", "adapters/postgres/dialer.go",

@@ -10,6 +10,7 @@ const (
 	contract = "TestPostgresKeepsTheChargingContract"
 	meeting  = "TestWhatMeetsTheExpiryPassFindsTheLeaseClosed"
 	node     = "./cmd/callora"
+	rest     = "./api"
 )
 
 // guards are all rules that must be held, by the room they are in.

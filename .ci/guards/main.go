@@ -105,8 +105,9 @@ func (g guard) prove() (by string, err error) {
 
 // test runs the guard's tests and returns the first that fails, which ends them all; none when none does.
 func (g guard) test(overlay string) (failed, out string, err error) {
-	cmd := exec.Command("go", "test", "-v", "-count=1", "-failfast", "-timeout", "3m", "-overlay", overlay, "-run", g.run, g.pkg)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the test binary ends with it
+	cmd := exec.Command("go", "test", "-v", "-count=1", "-failfast", "-timeout", "3m", "-run", g.run, g.pkg)
+	cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+overlay) // for tests, too, that build the program they start
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}       // the test binary ends with it
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		return "", "", err

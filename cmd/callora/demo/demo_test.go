@@ -46,3 +46,17 @@ func TestTheReportIsOneLineWithAllThatAScriptNeeds(t *testing.T) {
 		}
 	}
 }
+
+func TestTheDemoUsesNoDatabaseButItsOwn(t *testing.T) {
+	const own = "postgres://demo@127.0.0.1:5000/demo"
+	t.Setenv("DATABASE_URL", "postgres://me@db.example/production")
+	t.Setenv("DB_HOST", "db.example")
+	made, err := loadState(t.TempDir(), system.NewID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := Options{}.config(made, own, "127.0.0.1:4000")
+	if err != nil || cfg.Database.Postgres().URL != own {
+		t.Errorf("the demo works on %s, %v", cfg.Database.Postgres().URL, err)
+	}
+}

@@ -9,17 +9,17 @@ var ofSchema = []guard{
 	{
 		"a step down does not lose revenue", "db/migrations/00004_revenue.sql",
 		"IF EXISTS (SELECT FROM revenue_ledger) THEN", "IF false THEN",
-		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion",
+		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion/00004",
 	},
 	{
 		"a step down does not lose charges", "db/migrations/00003_charging.sql",
 		"IF EXISTS (SELECT FROM usage_events) OR EXISTS (SELECT FROM leases) THEN", "IF false THEN",
-		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion",
+		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion/00003",
 	},
 	{
 		"a step down does not lose balances", "db/migrations/00001_accounts.sql",
 		"WHERE balance_snapshot > 0 OR", "WHERE",
-		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion",
+		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion/00001",
 	},
 	{
 		"what is charged into the default partition is not lost in a move", "db/migrations/00007_partitions.sql",

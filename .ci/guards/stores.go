@@ -260,7 +260,7 @@ var ofStores = []guard{
 	{
 		"a revenue pass reads only days that it needs", "adapters/postgres/revenue.go",
 		"AND id BETWEEN '%[1]s' AND '%[2]s' AND", "AND '%[1]s' <> '%[2]s' AND",
-		stores, "TestAThousandDaysOfUsage",
+		stores, "TestAThousandDaysOfUsage/are_not_locked",
 	},
 	{
 		"a lease knows the bounds of its events", "adapters/postgres/journal.go",

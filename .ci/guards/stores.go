@@ -250,12 +250,12 @@ var ofStores = []guard{
 	{
 		"a repeated batch is looked for where it can be", "adapters/postgres/journal.go",
 		"FROM usage_events WHERE `+amongEvents(batch))", "FROM usage_events WHERE id = ANY ($1::uuid[])`, appendArgs(batch)[0])",
-		stores, "TestAThousandDaysOfUsage",
+		stores, "TestAThousandDaysOfUsage/do_not_slow",
 	},
 	{
 		"a void looks where its events can be", "adapters/postgres/void.go",
 		"amount FROM usage_events WHERE `+amongEvents(v.batch))", "amount FROM usage_events WHERE id = ANY ($1::uuid[])`, appendArgs(v.batch)[0])",
-		stores, "TestAThousandDaysOfUsage",
+		stores, "TestAThousandDaysOfUsage/are_not_locked",
 	},
 	{
 		"a revenue pass reads only days that it needs", "adapters/postgres/revenue.go",
@@ -265,6 +265,6 @@ var ofStores = []guard{
 	{
 		"a lease knows the bounds of its events", "adapters/postgres/journal.go",
 		", first_event = least(l.first_event, b.first), last", ", last",
-		stores, "TestAThousandDaysOfUsage",
+		stores, "TestAThousandDaysOfUsage/are_not_locked",
 	},
 }

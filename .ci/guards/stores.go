@@ -12,15 +12,13 @@ var ofStores = []guard{
 		stores, contract + "/an_overdraft",
 	},
 	{
-		"the fence: a closed lease takes no charge", "adapters/postgres/journal.go",
-		"SELECT id, epoch FROM leases WHERE id = ANY ($12::uuid[]) AND state = 'open' ORDER BY id FOR UPDATE",
-		"SELECT id, epoch FROM leases WHERE id = ANY ($12::uuid[]) ORDER BY id FOR UPDATE",
+		"the fence: a closed lease takes no charge", "adapters/postgres/append.go",
+		"WHERE l.state = 'open' AND l.epoch = b.epoch ORDER", "WHERE l.epoch = b.epoch ORDER",
 		stores, meeting + "/a_charge_is_fenced|" + contract + "/closing_a_lease",
 	},
 	{
-		"the fence holds against an expiry at the same moment", "adapters/postgres/journal.go",
-		"SELECT id, epoch FROM leases WHERE id = ANY ($12::uuid[]) AND state = 'open' ORDER BY id FOR UPDATE",
-		"SELECT id, epoch FROM leases WHERE id = ANY ($12::uuid[]) AND state = 'open'",
+		"the fence holds against an expiry at the same moment", "adapters/postgres/append.go",
+		" ORDER BY l.id FOR UPDATE OF l\n", "\n",
 		stores, meeting + "/a_charge_is_fenced",
 	},
 	{
@@ -29,8 +27,8 @@ var ofStores = []guard{
 		stores, "TestAVoidWaitsForTheAppendThatIsUnderWay",
 	},
 	{
-		"what was sent before a void is refused after it", "adapters/postgres/journal.go",
-		"(lease_id, epoch) IN (SELECT id, epoch FROM open)", "lease_id IN (SELECT id FROM open)",
+		"what was sent before a void is refused after it", "adapters/postgres/append.go",
+		"WHERE l.state = 'open' AND l.epoch = b.epoch ORDER", "WHERE l.state = 'open' ORDER",
 		stores, "TestAnAppendThatArrivesAfterTheVoidIsRefused",
 	},
 	{
@@ -66,8 +64,24 @@ var ofStores = []guard{
 		stores, meeting + "/a_lease_is_not_ended",
 	},
 	{
-		"only new events move money", "adapters/postgres/journal.go",
-		"sum(amount)::bigint AS amount FROM written WHERE", "sum(amount)::bigint AS amount FROM new WHERE",
+		"nothing is charged to a lease that is not as expected", "adapters/postgres/append.go",
+		"`(SELECT count(*) FROM open) = cardinality($12::uuid[])`", "`(SELECT count(*) FROM open) <= cardinality($12::uuid[])`",
+		stores, "TestOneFencedRecordKeepsNoOtherBack",
+	},
+	{
+		"of some events that cannot be charged the others are", "adapters/postgres/append.go",
+		"IN (SELECT id, epoch FROM open))`", "IN (SELECT id, epoch FROM open)) AND ` + allAsExpected",
+		stores, "TestOneFencedRecordKeepsNoOtherBack",
+	},
+	{
+		"a batch that was perhaps stored can be sent again", "adapters/postgres/journal.go",
+		"pq.As(err, pqerror.UniqueViolation) == nil {", "pq.As(err, pqerror.LockNotAvailable) == nil {",
+		stores, "TestABatchIsStoredAsItWasSent",
+	},
+	{
+		"only new events move money", "adapters/postgres/append.go",
+		"(SELECT lease_id, sum(amount)::bigint AS amount FROM written GROUP BY lease_id) s",
+		"(SELECT ($12::uuid[])[($7::int[])[shared]] AS lease_id, sum(amount)::bigint AS amount FROM unnest($2::int[], $3::bigint[]) AS t (shared, amount) GROUP BY 1) s",
 		stores, contract + "/a_batch_makes",
 	},
 	{
@@ -127,8 +141,8 @@ var ofStores = []guard{
 		stores, contract + "/a_call_that_has_lost",
 	},
 	{
-		"a call that has lost its claim is not charged", "adapters/postgres/journal.go",
-		"AND (id NOT IN (SELECT unnest($17::uuid[])) OR id IN (SELECT event_id FROM claimed))", "AND (SELECT count(*) FROM claimed) >= 0",
+		"a call that has lost its claim is not charged", "adapters/postgres/append.go",
+		"AND (id NOT IN (SELECT unnest($18::uuid[])) OR id IN (SELECT event_id FROM claimed))", "AND (SELECT count(*) FROM claimed) >= 0",
 		stores, contract + "/a_call_that_has_lost|TestAChargeThatMeetsATakeover",
 	},
 	{
@@ -137,12 +151,12 @@ var ofStores = []guard{
 		stores, contract + "/of_two_calls",
 	},
 	{
-		"a charge waits for the takeover of its key", "adapters/postgres/journal.go",
+		"a charge waits for the takeover of its key", "adapters/postgres/append.go",
 		"ORDER BY i.user_id, i.key FOR UPDATE OF i\n)`", "ORDER BY i.user_id, i.key\n)`",
 		stores, "TestAChargeThatMeetsATakeoverIsNotRecorded",
 	},
 	{
-		"a charge answers its Idempotency-Key", "adapters/postgres/journal.go",
+		"a charge answers its Idempotency-Key", "adapters/postgres/append.go",
 		"FROM claimed c JOIN written w ON w.id = c.event_id", "FROM claimed c JOIN written w ON w.id <> c.event_id",
 		stores, contract + "/the_answer_is_told",
 	},
@@ -263,8 +277,8 @@ var ofStores = []guard{
 		stores, "TestAThousandDaysOfUsage/are_not_locked",
 	},
 	{
-		"a lease knows the bounds of its events", "adapters/postgres/journal.go",
-		", first_event = least(l.first_event, b.first), last", ", last",
+		"a lease knows the bounds of its events", "adapters/postgres/append.go",
+		", first_event = least(l.first_event, o.first), last", ", last",
 		stores, "TestAThousandDaysOfUsage/are_not_locked",
 	},
 }

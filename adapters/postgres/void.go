@@ -52,9 +52,9 @@ type voidedLease struct {
 // lock waits for the appends under way on the leases, and keeps out others, the expiry pass and the booking of revenue.
 func (v *void) lock(ctx context.Context) error {
 	const lock = `SELECT id, indexed_at IS NOT NULL AS booked, indexed_to FROM leases WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE`
-	distinct, _, _ := boundsByLease(v.batch)
+	leases, _, _, _ := payersOf(v.batch).arrays()
 	var found []*voidedLease
-	if err := v.tx.SelectContext(ctx, &found, lock, distinct.text()); err != nil {
+	if err := v.tx.SelectContext(ctx, &found, lock, leases.text()); err != nil {
 		return fmt.Errorf("lock their leases: %w", err)
 	}
 	for _, l := range found {

@@ -56,7 +56,7 @@ func startOn(ctx context.Context, cfg Config, choose func() (int, error)) (_ *Se
 	}
 	s := &Server{cfg: cfg, bin: bin, owner: serverUser(), dir: cfg.DataDir}
 	if s.isTemp() {
-		if s.dir, err = os.MkdirTemp("", "callora-postgres-"); err != nil {
+		if s.dir, err = os.MkdirTemp(tempParent(cfg.Durable), "callora-postgres-"); err != nil {
 			return nil, fmt.Errorf("make a folder for PostgreSQL: %w", err)
 		}
 	}

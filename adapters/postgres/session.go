@@ -7,15 +7,16 @@ import (
 	"github.com/lib/pq"
 )
 
-// defaults are parameters that make the server let go of a client that has vanished, with the locks it holds, soon after
-// this side has given the connection up (docs/decisions/0019). What the URL, the role, the database or the server's own
-// configuration sets stays.
+// defaults are our sessions' parameters, most of them to make the server let go of a client that has vanished, with the locks
+// it holds, soon after this side has given the connection up (docs/decisions/0019). What the URL, the role, the database or
+// the server's own configuration sets stays.
 var defaults = map[string]string{
 	"tcp_keepalives_idle":                 "10",
 	"tcp_keepalives_interval":             "5",
 	"tcp_keepalives_count":                "3",
 	"tcp_user_timeout":                    "15000",
 	"idle_in_transaction_session_timeout": "5000", // between two statements of ours lie microseconds
+	"jit":                                 "off",  // compiling an audit's statements takes a second, and saves none
 }
 
 func (c Config) connector() (*connector, error) {

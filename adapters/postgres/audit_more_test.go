@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+
+	"github.com/CalloraOrg/callora-backend/db/dbtest"
 )
 
 // A call that streams for days has an id of a day that was sealed long before it is charged.
@@ -97,15 +99,7 @@ func TestMoreFreeCallsThanSealedAreANote(t *testing.T) {
 
 func TestAThousandPartitionsAreReadOneByOne(t *testing.T) {
 	t.Parallel()
-	l := newLedger(t, 4, 3, 0)
-	l.MustExec(`DO $$
-	DECLARE d date;
-	BEGIN
-		FOR i IN 10..1010 LOOP
-			d := (now() AT TIME ZONE 'UTC')::date - i;
-			EXECUTE format('CREATE TABLE %I PARTITION OF usage_events FOR VALUES FROM (%L) TO (%L)', usage_partition_name(d), usage_day_floor(d), usage_day_floor(d + 1));
-		END LOOP;
-	END $$`)
+	l := newLedgerIn(t, dbtest.NewOfYears(t), 4, 3, 0)
 	l.plant(l.day(500), l.day(500).Add(13*time.Hour))
 	most := 0
 	r := audit{begun: time.Now(), final: l.today}

@@ -22,7 +22,11 @@ type ledger struct {
 
 func newLedger(t *testing.T, daysAgo ...int) ledger {
 	t.Helper()
-	db := dbtest.New(t)
+	return newLedgerIn(t, dbtest.New(t), daysAgo...)
+}
+
+func newLedgerIn(t *testing.T, db *sqlx.DB, daysAgo ...int) ledger {
+	t.Helper()
 	l := ledger{db, NewAuditor(db), dayOf(time.Now().Add(-settled))}
 	db.MustExec(`INSERT INTO users (id) VALUES ('00000000-0000-7000-8000-000000000001')`)
 	db.MustExec(`INSERT INTO developers (id, user_id) SELECT id, id FROM users`)

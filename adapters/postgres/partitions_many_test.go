@@ -14,17 +14,10 @@ import (
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
-// years makes the partitions of 1,000 days up to today, with a call of the user on each.
+// years plants a call of the user on each of a thousand days up to today.
 func years(t *testing.T, pool *sqlx.DB, user id.ID) (first time.Time) {
 	t.Helper()
-	const days, atOnce = 1000, 50
-	today := time.Now().UTC().Truncate(day)
-	for i := atOnce; i <= days; i += atOnce {
-		if _, err := pool.Exec(`SELECT usage_partitions($1, $2::date)`, atOnce, today.Add(time.Duration(-i)*day).Format(time.DateOnly)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	first = today.Add(-days * day)
+	first = time.Now().UTC().Truncate(day).Add(-1000 * day)
 	_, err := pool.Exec(`INSERT INTO usage_events (id, user_id, api_id, endpoint_id, api_key_id, amount, status_code, latency_us, occurred_at)
 		SELECT uuid7_floor(at), $1, $1, $1, $1, 0, 200, 1, at FROM generate_series($2::timestamptz, now(), INTERVAL '1 day') at`, user, first.Add(time.Hour))
 	if err != nil {
@@ -47,7 +40,7 @@ func within(t *testing.T, limit time.Duration, what string, do func() error) {
 
 func TestYearsOfPartitionsCostNothing(t *testing.T) {
 	t.Parallel()
-	pool, user := dbtest.New(t), newID()
+	pool, user := dbtest.NewOfYears(t), newID()
 	if _, err := pool.Exec(`INSERT INTO users (id) VALUES ($1)`, user); err != nil {
 		t.Fatal(err)
 	}

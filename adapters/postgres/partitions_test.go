@@ -131,7 +131,7 @@ func (b *backlog) wantMoved(t *testing.T, days int) {
 // steps' locks show; the times here are for who reads the log.
 func TestABacklogMovesToItsDaysWhileCallsAreCharged(t *testing.T) {
 	t.Parallel()
-	const days, perDay, writers = 6, 50_000, 3
+	const days, perDay, writers = 6, 15_000, 3
 	b := newBacklog(t, days, perDay)
 	today, err := b.charge(t, 1) // today's calls go there too, and go on doing so
 	if err != nil {

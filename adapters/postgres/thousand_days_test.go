@@ -26,13 +26,12 @@ type thousandDays struct {
 }
 
 func newThousandDays(t *testing.T) thousandDays {
-	url := dbtest.URL(t)
+	url := dbtest.URLOfYears(t)
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, Settings: map[string]string{"plan_cache_mode": "force_generic_plan"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	dbtest.MakeDays(t, db, 1000)
 	w := chargingWorld(t, db)
 	return thousandDays{db, w, w.Fund(t, money.FromStroops(1<<50)), newID()}
 }

@@ -24,6 +24,7 @@ var started = time.Now().UnixNano()
 type testServer struct {
 	urlOf    func(database string) string
 	template string // a migrated database to copy; "" on a server that is not ours: nobody would drop it there
+	years    sync.Once
 }
 
 var startOnce = sync.OnceValues(func() (*testServer, error) {

@@ -134,7 +134,7 @@ func (s *Server) settings() map[string]string {
 		"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200", "timezone": "UTC", "log_timezone": "UTC",
 	}
 	if !s.cfg.Durable {
-		for _, k := range []string{"fsync", "synchronous_commit", "full_page_writes", "jit"} {
+		for _, k := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
 			settings[k] = "off"
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/CalloraOrg/callora-backend/db/dbtest"
 )
 
-func TestTheServerLetsGoOfAClientThatVanishesUnlessItIsToldOtherwise(t *testing.T) {
+func TestASessionHasOurParametersUnlessItIsToldOtherwise(t *testing.T) {
 	t.Parallel()
 	address := dbtest.URL(t)
 	setting := func(t *testing.T, c Config, name string) (value string) {
@@ -24,7 +24,7 @@ func TestTheServerLetsGoOfAClientThatVanishesUnlessItIsToldOtherwise(t *testing.
 	}
 	for name, want := range map[string]string{
 		"idle_in_transaction_session_timeout": "5s", "tcp_user_timeout": "15000",
-		"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
+		"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3", "jit": "off",
 	} {
 		if got := setting(t, Config{URL: address}, name); got != want {
 			t.Errorf("%s = %s, want %s", name, got, want)

@@ -7,6 +7,7 @@ package dbtest
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -82,7 +83,14 @@ func (s *testServer) admin(command string) error {
 
 func open(t testing.TB, address string) *sqlx.DB {
 	t.Helper()
-	pool, err := sqlx.Connect("postgres", address)
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatalf("the address of the test's database: %v", err)
+	}
+	given := u.Query()
+	given.Set("jit", "off") // as in the program's own sessions
+	u.RawQuery = given.Encode()
+	pool, err := sqlx.Connect("postgres", u.String())
 	if err != nil {
 		t.Fatalf("connect to the test's database: %v", err)
 	}

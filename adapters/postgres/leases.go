@@ -93,7 +93,8 @@ func (s *Leases) Grant(ctx context.Context, g ports.LeaseGrant) (vault.Lease, er
 	return lease, nil
 }
 
-// A lease of which nothing is left but what it used needs no close of its own: it ends here.
+// A lease that was never used needs no close of its own: it ends here. One that was used stays open, even when nothing else is left of
+// it: whether its node knows of all that it paid is for the node to say, by a close, and until then a void has to find it unbooked.
 const giveBackParts = `
 WITH part AS (
     SELECT * FROM unnest($2::uuid[], $3::bigint[]) AS p (lease_id, keep)
@@ -101,25 +102,19 @@ WITH part AS (
     SELECT id, granted FROM leases WHERE id = ANY ($2) AND node_id = $1 AND state = 'open' ORDER BY id FOR UPDATE
 ), returned AS (
     UPDATE leases l
-    SET granted    = CASE WHEN p.keep = l.used THEN l.granted ELSE p.keep END,
-        state      = CASE WHEN p.keep = l.used THEN 'closed' ELSE 'open' END,
-        closed_at  = CASE WHEN p.keep = l.used THEN clock_timestamp() END,
-        indexed_at = CASE WHEN p.keep = l.used AND l.used = 0 THEN clock_timestamp() END
+    SET granted    = CASE WHEN p.keep = 0 THEN l.granted ELSE p.keep END,
+        state      = CASE WHEN p.keep = 0 THEN 'closed' ELSE 'open' END,
+        closed_at  = CASE WHEN p.keep = 0 THEN clock_timestamp() END,
+        indexed_at = CASE WHEN p.keep = 0 THEN clock_timestamp() END
     FROM part p, mine m
     WHERE l.id = p.lease_id AND l.id = m.id AND p.keep >= l.used AND p.keep < l.granted
-    RETURNING l.vault_id, l.state, l.used, m.granted, p.keep
+    RETURNING l.vault_id, m.granted - p.keep AS rest
 ), sums AS (
-    SELECT vault_id,
-           sum(granted - CASE WHEN state = 'closed' THEN 0 ELSE keep END)::bigint AS held,
-           sum(CASE WHEN state = 'closed' THEN used ELSE 0 END)::bigint AS used
-    FROM returned GROUP BY vault_id
+    SELECT vault_id, sum(rest)::bigint AS rest FROM returned GROUP BY vault_id
 ), locked AS MATERIALIZED (
     SELECT id FROM vaults WHERE id IN (SELECT vault_id FROM sums) ORDER BY id FOR UPDATE
 )
-UPDATE vaults v
-SET held = v.held - s.held, uncollected = v.uncollected + s.used
-FROM sums s, locked k
-WHERE v.id = s.vault_id AND v.id = k.id`
+UPDATE vaults v SET held = v.held - s.rest FROM sums s, locked k WHERE v.id = s.vault_id AND v.id = k.id`
 
 func giveBack(ctx context.Context, tx sqlx.ExtContext, node id.ID, parts []ports.LeasePart) error {
 	leases, keep := newIDArray(len(parts)), newIntArray(len(parts))

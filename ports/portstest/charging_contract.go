@@ -162,15 +162,34 @@ func ChargingContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 		w.wantBalance(t, c, 0, 15+70, 10)
 		want(t, w.append(t, w.record(t, c, old, 5)), ports.Recorded)
 	})
-	run("a lease of which nothing is left ends when its rest is given back", func(t *testing.T, w ChargingWorld) {
+	run("a lease that was never used ends when it is given back", func(t *testing.T, w ChargingWorld) {
 		c, node := w.Fund(t, money.FromStroops(100)), w.NewID()
 		l := w.mustGrant(t, w.grant(c, node, 60, 60, 60))
-		w.append(t, w.record(t, c, l, 10))
+		if err := w.Leases.Return(t.Context(), node, []ports.LeasePart{{Lease: l.ID}}); err != nil {
+			t.Fatal(err)
+		}
+		w.wantBalance(t, c, 0, 0, 0)
+		want(t, w.append(t, w.record(t, c, l, 5)), ports.Fenced)
+	})
+	run("a lease of which only what it used is left is not booked before its node closes it", func(t *testing.T, w ChargingWorld) {
+		c, node := w.Fund(t, money.FromStroops(100)), w.NewID()
+		l := w.mustGrant(t, w.grant(c, node, 60, 60, 60))
+		r := w.record(t, c, l, 10)
+		w.append(t, r) // perhaps its answer was lost
 		if err := w.Leases.Return(t.Context(), node, []ports.LeasePart{{Lease: l.ID, Keep: money.FromStroops(10)}}); err != nil {
 			t.Fatal(err)
 		}
-		w.wantBalance(t, c, 10, 0, 0)
-		want(t, w.append(t, w.record(t, c, l, 5)), ports.Fenced)
+		w.wantBalance(t, c, 0, 10, 10)
+		if n, err := w.Revenue.IndexRevenue(t.Context(), 10); n != 0 || err != nil {
+			t.Errorf("%d events are booked, %v", n, err)
+		}
+		if kept, err := w.Journal.Void(t.Context(), []usage.Record{r}); len(kept) != 0 || err != nil {
+			t.Errorf("%v stay, %v", kept, err)
+		}
+		if err := w.Leases.Close(t.Context(), node, []id.ID{l.ID}); err != nil {
+			t.Fatal(err)
+		}
+		w.wantBalance(t, c, 0, 0, 0)
 	})
 	run("more than is unused is not given back", func(t *testing.T, w ChargingWorld) {
 		c, node := w.Fund(t, money.FromStroops(100)), w.NewID()

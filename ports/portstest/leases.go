@@ -64,7 +64,7 @@ func (b *Bank) giveBack(node id.ID, parts []ports.LeasePart) {
 		keep := p.Keep.Stroops()
 		switch {
 		case l == nil || l.closed || l.node != node || keep < l.used || keep >= l.granted:
-		case keep == l.used:
+		case keep == 0:
 			b.end(l)
 		default:
 			b.vaults[l.vault].held -= l.granted - keep

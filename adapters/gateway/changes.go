@@ -90,7 +90,7 @@ func (g *Gateway) keepRoutes(ctx context.Context) {
 		reading, cancel := context.WithTimeout(ctx, loadTime)
 		err := g.table.Load(reading)
 		cancel()
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			g.deps.Log.Error("the routes could not be loaded; trying again", zap.Error(err))
 			wait(ctx, retryPause)
 		}
@@ -104,7 +104,7 @@ func (g *Gateway) keepRoutes(ctx context.Context) {
 		reading, cancel := context.WithTimeout(ctx, loadTime)
 		failed, err := g.table.Reload(reading, changed.take())
 		cancel()
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			g.deps.Log.Error("changed APIs could not be read; trying again", zap.Error(err), zap.Int("apis", len(failed)))
 			wait(ctx, retryPause)
 			changed.add(failed)

@@ -6,6 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/CalloraOrg/callora-backend/adapters/gateway/keys"
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/id"
@@ -56,6 +60,48 @@ func TestRoutesAreLoadedAsSoonAsTheyCanBe(t *testing.T) {
 	h.get("/cheap").want(t, 200, "")
 	if h.logs.FilterMessageSnippet("could not be loaded").Len() != 1 {
 		t.Error("nobody was told")
+	}
+}
+
+// hangingStore answers when its caller gives up.
+type hangingStore struct {
+	*fakeStore
+	asked chan struct{}
+}
+
+func (s *hangingStore) ActiveAPIs(ctx context.Context) ([]listing.API, error) {
+	close(s.asked)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// quietFeed follows, and has no news.
+type quietFeed struct{}
+
+func (quietFeed) Follow(ctx context.Context, started chan<- struct{}, _ func([]ports.Change, time.Time)) error {
+	close(started)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestALoadThatIsCutByTheNodesEndIsNoError(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zapcore.DebugLevel)
+	store := &hangingStore{newFakeStore(), make(chan struct{})}
+	g, err := New(Config{}, Deps{Routes: store, Keys: store.fakeStore, Changes: quietFeed{}, Now: time.Now, Log: zap.New(core)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- g.Run(ctx) }()
+	<-store.asked
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("it stopped with %v", err)
+	}
+	if logs.Len() > 0 {
+		t.Errorf("it said %v", logs.All())
 	}
 }
 

@@ -59,8 +59,8 @@ func TestAKeyWhoseNodeWasKilledIsTakenOverUnderItsEvent(t *testing.T) {
 	if n := len(charged(t, handle)); n != 1 {
 		t.Errorf("%d charges", n)
 	}
+	nothingHeld(t, handle) // somebody has to live until the dead node's lease is over
 	two.finish(t)
-	nothingHeld(t, handle)
 	sound(t, address)
 }
 

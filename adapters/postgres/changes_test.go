@@ -317,8 +317,8 @@ func (f *feed) want(t *testing.T, want ...string) {
 func (f *feed) terminate(t *testing.T, which string) {
 	t.Helper()
 	var ended []int
-	f.until(t, `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
-		AND CASE WHEN `+which+` THEN pg_terminate_backend(pid) END`, func(pids []int) bool {
+	f.until(t, `SELECT pid FROM pg_stat_activity WHERE CASE -- the order of what AND joins is not certain, and others have databases here
+		WHEN datname = current_database() AND pid <> pg_backend_pid() AND (`+which+`) THEN pg_terminate_backend(pid) END`, func(pids []int) bool {
 		ended = append(ended, pids...)
 		return len(pids) > 0
 	})

@@ -119,7 +119,8 @@ func TestYearsOfPartitionsCostNothing(t *testing.T) {
 	go func() { _, _, err := reader.UsageEvents(ctx, all); done <- err }()
 	var locks []int
 	for len(locks) < 2 {
-		err := pool.Select(&locks, `SELECT count(*) FROM pg_locks WHERE pid IN (SELECT pid FROM pg_locks WHERE NOT granted AND locktype = 'relation') GROUP BY pid`)
+		err := pool.Select(&locks, `SELECT count(*) FROM pg_locks WHERE pid IN (SELECT pid FROM pg_locks WHERE NOT granted AND locktype = 'relation'
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) GROUP BY pid`)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -275,7 +275,7 @@ func TestANodeEndsInTimeWhateverHangs(t *testing.T) {
 				defer cancel()
 				for waits := false; !waits; {
 					if err := tx.GetContext(ctx, &waits, `SELECT count(*) > 0 FROM pg_locks, pg_sleep(0.01)
-						WHERE NOT granted AND relation = 'idempotency'::regclass`); err != nil {
+						WHERE NOT granted AND relation = 'idempotency'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`); err != nil {
 						t.Fatalf("no pass came: %v", err)
 					}
 				}

@@ -103,7 +103,7 @@ func TestAThousandPartitionsAreReadOneByOne(t *testing.T) {
 	l.plant(l.day(500), l.day(500).Add(13*time.Hour))
 	most := 0
 	r := audit{begun: time.Now(), final: l.today}
-	days, err := l.daysBefore(t.Context(), r.final)
+	days, err := l.daysBefore(t.Context(), dayOf(r.begun)) // the last of them need not be final
 	if err != nil || len(days) < 1000 {
 		t.Fatalf("%d days, %v", len(days), err)
 	}

@@ -53,6 +53,8 @@ func TestTheSchemaRefusesWhatMustNotBe(t *testing.T) {
 		{"no negative hold", `UPDATE vaults SET held = -1`, "vaults_held_check"},
 		{"no negative debt", `UPDATE vaults SET uncollected = -1`, "vaults_uncollected_check"},
 		{"no negative ledger", `UPDATE vaults SET snapshot_ledger = -1`, "vaults_snapshot_ledger_check"},
+		{"a stop has its reason", `UPDATE vaults SET stopped_at = now()`, "vaults_stopped_because_of_something"},
+		{"a reason is in words", `UPDATE vaults SET stopped_at = now(), stopped_because = ' '`, "vaults_stopped_because_check"},
 		{"no address but Stellar's", `UPDATE users SET stellar_address = 'G1'`, "users_stellar_address_check"},
 		{"one user per address", `INSERT INTO users (id, stellar_address) VALUES ({new}, 'G' || repeat('A', 55))`, "users_stellar_address_key"},
 		{"one developer per user", `INSERT INTO developers (id, user_id) VALUES ({new}, {user})`, "developers_user_id_key"},

@@ -10,7 +10,8 @@ import (
 
 // KeyLookup finds a key for the gateway.
 type KeyLookup interface {
-	// KeyByPrefix returns the key with a public prefix, revoked ones included. Fault: apikey.ErrNotFound.
+	// KeyByPrefix returns the key with a public prefix, revoked ones included, and whether its owner's vault is stopped. Fault:
+	// apikey.ErrNotFound.
 	KeyByPrefix(ctx context.Context, prefix string) (apikey.Key, error)
 }
 

@@ -112,6 +112,16 @@ var ofGateway = []guard{
 		gateway, "TestAWebSocketEndsSoonAfterItsCallIsNoLongerAllowed",
 	},
 	{
+		"a stopped vault pays for nothing", "adapters/gateway/payment.go",
+		"	if err := mayPay(k, price); err != nil {\n\t\treturn err\n\t}\n", "",
+		gateway, "TestAStoppedVaultPaysForNothingAndItsCallerIsToldWhy",
+	},
+	{
+		"a WebSocket ends with its vault's stop", "adapters/gateway/tunnel.go",
+		"return mayPay(&k.Key, endpoint.Price)", "return mayPay(&apikey.Key{}, endpoint.Price)",
+		gateway, "TestAWebSocketEndsSoonAfterItsCallIsNoLongerAllowed/its_vault_is_stopped",
+	},
+	{
 		"a WebSocket ends when one side has gone", "adapters/gateway/tunnel.go",
 		"time.AfterFunc(t.linger,", "time.AfterFunc(time.Hour,",
 		gateway, "TestAWebSocketEndsWhenOneSideHasGoneAndTheOtherIsSilent",

@@ -22,6 +22,16 @@ var ofSchema = []guard{
 		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion/00001",
 	},
 	{
+		"a step down does not let a stopped vault pay", "db/migrations/00010_stopped_vaults.sql",
+		"IF EXISTS (SELECT FROM vaults WHERE stopped_at IS NOT NULL) THEN", "IF false THEN",
+		stores, "TestAStoppedVaultDoesNotPayAgainByAStepDown",
+	},
+	{
+		"gateways hear of a vault's stop", "db/migrations/00010_stopped_vaults.sql",
+		"    INSERT INTO changes (kind, subject) SELECT 'key', prefix FROM api_keys WHERE user_id = NEW.user_id AND revoked_at IS NULL;\n", "",
+		stores, "TestAStopIsNewsOfTheOwnersLivingKeysAndChargingIsNot",
+	},
+	{
 		"what is charged into the default partition is not lost in a move", "db/migrations/00007_partitions.sql",
 		"            EXECUTE format('INSERT INTO %I SELECT ($1).* ON CONFLICT DO NOTHING', staged) USING NEW;\n", "            NULL;\n",
 		stores, "TestAMoveCanStopAfterEveryStep",

@@ -56,7 +56,7 @@ func (c *call) serve() {
 			return
 		}
 	}
-	if err := c.payment.reserve(c.r.Context(), c.g.deps.Charger, c.key.UserID, c.endpoint.Price); err != nil {
+	if err := c.payment.reserve(c.r.Context(), c.g.deps.Charger, &c.key.Key, c.endpoint.Price); err != nil {
 		if c.clientGone() {
 			c.leave()
 		}

@@ -3,9 +3,11 @@ package gateway
 import (
 	"context"
 
+	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/money"
 	"github.com/CalloraOrg/callora-backend/domain/usage"
+	"github.com/CalloraOrg/callora-backend/domain/vault"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
@@ -21,17 +23,28 @@ type payment struct {
 	served  bool // free, and served again
 }
 
-// reserve sets the price aside. Faults: see ports.Charger.
-func (p *payment) reserve(ctx context.Context, charger ports.Charger, consumer id.ID, price money.Amount) error {
+// reserve sets the price aside. Faults: vault.Stopped, and see ports.Charger.
+func (p *payment) reserve(ctx context.Context, charger ports.Charger, k *apikey.Key, price money.Amount) error {
 	if p.free {
 		return nil
 	}
-	hold, err := charger.Reserve(ctx, consumer, price)
+	if err := mayPay(k, price); err != nil {
+		return err
+	}
+	hold, err := charger.Reserve(ctx, k.UserID, price)
 	if err != nil {
 		return err
 	}
 	p.hold = hold
 	return nil
+}
+
+// mayPay refuses a price to a key whose vault is stopped.
+func mayPay(k *apikey.Key, price money.Amount) error {
+	if k.VaultStopped == "" || price.IsZero() {
+		return nil
+	}
+	return vault.Stopped(k.VaultStopped)
 }
 
 // charge records the event. On an error (usage.ErrNotRecorded) the call is not charged, and no complete answer may be given.

@@ -14,6 +14,7 @@ import (
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
 	"github.com/CalloraOrg/callora-backend/domain/money"
+	"github.com/CalloraOrg/callora-backend/ports"
 )
 
 func TestRefusalsSayWhyAndCostNothing(t *testing.T) {
@@ -116,6 +117,44 @@ func TestAShortBalanceIs402AndNothingIsForwarded(t *testing.T) {
 	if !bytes.Contains(got.body, []byte("Payment Required: insufficient balance")) {
 		t.Errorf("%s", got.body)
 	}
+}
+
+func TestAStoppedVaultPaysForNothingAndItsCallerIsToldWhy(t *testing.T) {
+	t.Parallel()
+	h := open(t, echo)
+	h.api.Endpoints = append(h.api.Endpoints, listing.Endpoint{ID: newID(), Method: "GET", Path: "/free"})
+	h.store.setAPI(h.api)
+	stop := func(because string) {
+		h.store.changeKey(h.key, func(k *apikey.Key) { k.VaultStopped = because })
+		h.tell(ports.Change{Kind: ports.ChangedKey, Subject: h.key[:apikey.PrefixLength]}, change(h.api.ID))
+	}
+	stop("it owes 3 USDC")
+	for range 2 {
+		got := h.get("/cheap")
+		got.want(t, 402, "VAULT_STOPPED")
+		if !bytes.Contains(got.body, []byte("Payment Required: the vault is stopped: it owes 3 USDC")) {
+			t.Errorf("%s", got.body)
+		}
+	}
+	h.get("/free").want(t, 200, "")
+	stop("")
+	h.get("/cheap").want(t, 200, "")
+	h.wantCharges("0", "0.01")
+}
+
+// What has been paid for is handed out again all the same.
+func TestAStoppedVaultGetsTheAnswersItHasPaidFor(t *testing.T) {
+	t.Parallel()
+	h := open(t, echo)
+	first := h.once("k", "GET", "/cheap", "")
+	first.want(t, 200, "")
+	h.store.changeKey(h.key, func(k *apikey.Key) { k.VaultStopped = "it owes 3 USDC" })
+	h.tell(ports.Change{Kind: ports.ChangedKey, Subject: h.key[:apikey.PrefixLength]})
+	if again := h.once("k", "GET", "/cheap", ""); again.StatusCode != 200 || !bytes.Equal(again.body, first.body) {
+		t.Errorf("%d %s", again.StatusCode, again.body)
+	}
+	h.once("l", "GET", "/cheap", "").want(t, 402, "VAULT_STOPPED")
+	h.wantCharges("0.01")
 }
 
 func TestAKeyIsLimitedByItsOwnRateAndTheGateways(t *testing.T) {

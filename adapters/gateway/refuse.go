@@ -81,6 +81,8 @@ func reasonOf(f *fault.Error) string {
 		return "bad_request"
 	case errors.Is(f, vault.ErrShort):
 		return "balance"
+	case f.Code == "VAULT_STOPPED":
+		return "vault_stopped"
 	case errors.Is(f, usage.ErrNotRecorded):
 		return "metering"
 	case f.Code == "INVALID_PATH":

@@ -196,8 +196,8 @@ func (g *Gateway) watchTunnels(ctx context.Context) {
 	}
 }
 
-// stillAllowed reports why a call that goes on would be refused by now: its key has ended or lost the scope, or what it bought is
-// no longer sold. While keys and APIs cannot be read that is not known, for a minute at most.
+// stillAllowed reports why a call that goes on would be refused by now: its key has ended or lost the scope, what it bought is
+// no longer sold, or the vault is stopped. While keys and APIs cannot be read that is not known, for a minute at most.
 func (c *call) stillAllowed(ctx context.Context) error {
 	now := c.g.deps.Now()
 	err := c.refusedAt(ctx, now)
@@ -225,14 +225,12 @@ func (c *call) refusedAt(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	sold := false
+	endpoint, sold := route.Endpoint(c.r.Method, c.path)
 	if c.legacy {
-		_, sold = route.CatchAll(c.r.Method)
-	} else {
-		_, sold = route.Endpoint(c.r.Method, c.path)
+		endpoint, sold = route.CatchAll(c.r.Method)
 	}
 	if !sold {
 		return errNoEndpoint
 	}
-	return nil
+	return mayPay(&k.Key, endpoint.Price)
 }

@@ -227,6 +227,10 @@ func TestAWebSocketEndsSoonAfterItsCallIsNoLongerAllowed(t *testing.T) {
 			h.store.changeKey(h.key, func(k *apikey.Key) { k.Scopes = []string{"GET:/other"} })
 			return ports.Change{Kind: ports.ChangedKey, Subject: h.key[:apikey.PrefixLength]}
 		},
+		"its vault is stopped": func(h *fixture) ports.Change {
+			h.store.changeKey(h.key, func(k *apikey.Key) { k.VaultStopped = "it owes money" })
+			return ports.Change{Kind: ports.ChangedKey, Subject: h.key[:apikey.PrefixLength]}
+		},
 		"its API is unlisted": func(h *fixture) ports.Change {
 			h.api.Status = listing.Archived
 			h.store.setAPI(h.api)

@@ -12,14 +12,18 @@ import (
 	"github.com/CalloraOrg/callora-backend/domain/apikey"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
+	"github.com/CalloraOrg/callora-backend/domain/vault"
 )
 
-// Keys keeps API keys. It is ports.Keys and ports.KeyLookup. Every change of a key but that of its last use is announced
-// on the change feed by a trigger.
-type Keys struct{ db *sqlx.DB }
+// Keys keeps API keys. It is ports.Keys and ports.KeyLookup. Every change of a key but that of its last use, and every stop of
+// its owner's vault, is announced on the change feed by a trigger.
+type Keys struct {
+	db      *sqlx.DB
+	network vault.Network
+}
 
-// NewKeys returns the keys in db.
-func NewKeys(db *sqlx.DB) *Keys { return &Keys{db} }
+// NewKeys returns the keys in db, whose calls are paid by vaults on a network.
+func NewKeys(db *sqlx.DB, network vault.Network) *Keys { return &Keys{db, network} }
 
 const keyColumns = `id, user_id, api_id, prefix, key_hash, scopes, rate_limit_per_minute, created_at, expires_at,
 	revoked_at, last_used_at, replaced_by`
@@ -31,17 +35,25 @@ var keyRefusals = refusals{
 	"api_keys_api_id_fkey":  listing.ErrNotFound,
 }
 
-// KeyByPrefix returns the key with a public prefix, revoked ones included.
+// KeyByPrefix implements ports.KeyLookup.
 func (s *Keys) KeyByPrefix(ctx context.Context, prefix string) (apikey.Key, error) {
-	var r keyRow
-	err := s.db.GetContext(ctx, &r, `SELECT `+keyColumns+` FROM api_keys WHERE prefix = $1`, prefix)
+	var r struct {
+		keyRow
+		VaultStopped string `db:"vault_stopped"`
+	}
+	err := s.db.GetContext(ctx, &r, `
+		SELECT `+keyColumns+`, COALESCE((
+			SELECT stopped_because FROM vaults v WHERE v.user_id = api_keys.user_id AND v.network = $2), '') AS vault_stopped
+		FROM api_keys WHERE prefix = $1`, prefix, s.network)
 	if errors.Is(err, sql.ErrNoRows) {
 		return apikey.Key{}, apikey.ErrNotFound
 	}
 	if err != nil {
 		return apikey.Key{}, failed("find an API key", err, nil)
 	}
-	return r.toDomain(), nil
+	k := r.toDomain()
+	k.VaultStopped = r.VaultStopped
+	return k, nil
 }
 
 // Issue stores a new key, and its owner when the user is new: one statement, whose foreign keys are checked at its end.

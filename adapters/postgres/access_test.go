@@ -14,12 +14,13 @@ import (
 	"github.com/CalloraOrg/callora-backend/domain/fault"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
+	"github.com/CalloraOrg/callora-backend/domain/vault"
 )
 
 func TestAKeyComesBackAsItWasIssued(t *testing.T) {
 	t.Parallel()
 	m := openMarket(t)
-	keys := postgres.NewKeys(m.db)
+	keys := postgres.NewKeys(m.db, vault.Testnet)
 	k := m.newKey(t)
 	k.UserID = newID() // a user nobody has seen before
 	k.ExpiresAt, k.LastUsedAt = moment(100), moment(50)
@@ -38,7 +39,7 @@ func TestAKeyComesBackAsItWasIssued(t *testing.T) {
 func TestANewUsersFirstKeysAtOnceMakeOneUser(t *testing.T) {
 	t.Parallel()
 	m := openMarket(t)
-	keys := postgres.NewKeys(m.db)
+	keys := postgres.NewKeys(m.db, vault.Testnet)
 	user := newID()
 	for _, err := range atOnce(10, func(int) error {
 		k := m.newKey(t)
@@ -57,7 +58,7 @@ func TestANewUsersFirstKeysAtOnceMakeOneUser(t *testing.T) {
 func TestOfKeysWithOnePrefixOneIsIssued(t *testing.T) {
 	t.Parallel()
 	m := openMarket(t)
-	keys := postgres.NewKeys(m.db)
+	keys := postgres.NewKeys(m.db, vault.Testnet)
 	first := m.newKey(t)
 	issued := 0
 	for _, err := range atOnce(8, func(int) error {
@@ -82,7 +83,7 @@ func TestAKeyForAnUnknownAPIIsRefused(t *testing.T) {
 	m := openMarket(t)
 	k := m.newKey(t)
 	k.APIID, k.UserID = newID(), newID()
-	if err := postgres.NewKeys(m.db).Issue(t.Context(), k); !errors.Is(err, listing.ErrNotFound) {
+	if err := postgres.NewKeys(m.db, vault.Testnet).Issue(t.Context(), k); !errors.Is(err, listing.ErrNotFound) {
 		t.Errorf("error = %v, want %v", err, listing.ErrNotFound)
 	}
 	if n := m.count(t, `SELECT count(*) FROM users WHERE id = $1`, k.UserID); n != 0 {
@@ -93,7 +94,7 @@ func TestAKeyForAnUnknownAPIIsRefused(t *testing.T) {
 func TestOfRotationsAtOnceOneWins(t *testing.T) {
 	t.Parallel()
 	m := openMarket(t)
-	keys := postgres.NewKeys(m.db)
+	keys := postgres.NewKeys(m.db, vault.Testnet)
 	old := m.newKey(t)
 	if err := keys.Issue(t.Context(), old); err != nil {
 		t.Fatal(err)
@@ -133,7 +134,7 @@ func TestOfRotationsAtOnceOneWins(t *testing.T) {
 func TestARotationThatFailsChangesNothing(t *testing.T) {
 	t.Parallel()
 	m := openMarket(t)
-	keys := postgres.NewKeys(m.db)
+	keys := postgres.NewKeys(m.db, vault.Testnet)
 	old, other := m.newKey(t), m.newKey(t)
 	for _, k := range []apikey.Key{old, other} {
 		if err := keys.Issue(t.Context(), k); err != nil {
@@ -163,7 +164,7 @@ func TestARotationThatFailsChangesNothing(t *testing.T) {
 func TestAnEndedKeyIsNotRotated(t *testing.T) {
 	t.Parallel()
 	m := openMarket(t)
-	keys := postgres.NewKeys(m.db)
+	keys := postgres.NewKeys(m.db, vault.Testnet)
 	old := m.newKey(t)
 	if err := keys.Issue(t.Context(), old); err != nil {
 		t.Fatal(err)
@@ -179,7 +180,7 @@ func TestAnEndedKeyIsNotRotated(t *testing.T) {
 func TestRevokingTwiceKeepsTheFirstTimeAndIsNoNews(t *testing.T) {
 	t.Parallel()
 	m := openMarket(t)
-	keys := postgres.NewKeys(m.db)
+	keys := postgres.NewKeys(m.db, vault.Testnet)
 	k := m.newKey(t)
 	if err := keys.Issue(t.Context(), k); err != nil {
 		t.Fatal(err)
@@ -206,7 +207,7 @@ func TestRevokingTwiceKeepsTheFirstTimeAndIsNoNews(t *testing.T) {
 func TestMarksOfUseOnlyMoveForwardAndAreNoNews(t *testing.T) {
 	t.Parallel()
 	m := openMarket(t)
-	keys := postgres.NewKeys(m.db)
+	keys := postgres.NewKeys(m.db, vault.Testnet)
 	k := m.newKey(t)
 	if err := keys.Issue(t.Context(), k); err != nil {
 		t.Fatal(err)
@@ -230,7 +231,7 @@ func TestMarksOfUseOnlyMoveForwardAndAreNoNews(t *testing.T) {
 func TestMarksLockKeysInTheOrderOfTheirIDsSoThatNodesCannotDeadlock(t *testing.T) {
 	t.Parallel()
 	m := openMarket(t)
-	keys := postgres.NewKeys(m.db)
+	keys := postgres.NewKeys(m.db, vault.Testnet)
 	var all []apikey.Key
 	for range 20 {
 		all = append(all, m.newKey(t))
@@ -261,7 +262,7 @@ func TestMarksLockKeysInTheOrderOfTheirIDsSoThatNodesCannotDeadlock(t *testing.T
 func TestKeysAreListedNewestFirstWithTheirNumber(t *testing.T) {
 	t.Parallel()
 	m := openMarket(t)
-	keys := postgres.NewKeys(m.db)
+	keys := postgres.NewKeys(m.db, vault.Testnet)
 	var all []apikey.Key
 	for range 5 {
 		k := m.newKey(t)
@@ -291,7 +292,7 @@ func TestWithoutTheDatabaseEveryStoreSaysUnavailable(t *testing.T) {
 	}
 	defer down.Close()
 	ctx := t.Context()
-	keys, catalog, routes := postgres.NewKeys(down), postgres.NewCatalog(down), postgres.NewRoutes(down)
+	keys, catalog, routes := postgres.NewKeys(down, vault.Testnet), postgres.NewCatalog(down), postgres.NewRoutes(down)
 	first := func(_ any, err error) error { return err }
 	for name, err := range map[string]error{
 		"KeyByPrefix": first(keys.KeyByPrefix(ctx, "x")),

@@ -14,6 +14,7 @@ import (
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/listing"
 	"github.com/CalloraOrg/callora-backend/domain/money"
+	"github.com/CalloraOrg/callora-backend/domain/vault"
 	"github.com/CalloraOrg/callora-backend/ports"
 	"github.com/CalloraOrg/callora-backend/ports/portstest"
 )
@@ -24,7 +25,7 @@ import (
 func TestKeysInPostgresAndInMemoryAgree(t *testing.T) {
 	t.Parallel()
 	m := openMarket(t)
-	stored := postgres.NewKeys(m.db)
+	stored := postgres.NewKeys(m.db, vault.Testnet)
 	rapid.Check(t, func(r *rapid.T) {
 		ctx, fake := context.Background(), portstest.NewKeys()
 		owners := []id.ID{newID(), newID()}

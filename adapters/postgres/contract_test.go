@@ -18,8 +18,11 @@ func TestKeysInPostgresKeepTheContract(t *testing.T) {
 	t.Parallel()
 	portstest.KeysContract(t, func(t *testing.T) portstest.KeysWorld {
 		m := openMarket(t)
-		keys := postgres.NewKeys(m.db)
-		return portstest.KeysWorld{Keys: keys, Lookup: keys, API: m.api.ID, NewID: newID}
+		keys := postgres.NewKeys(m.db, vault.Testnet)
+		return portstest.KeysWorld{
+			Keys: keys, Lookup: keys, API: m.api.ID, NewID: newID,
+			StopVault: func(owner id.ID, because string) { m.stopVault(t, owner, vault.Testnet, because) },
+		}
 	})
 }
 

@@ -35,7 +35,7 @@ func TestSeedingTwiceIsHarmlessAndNoNews(t *testing.T) {
 	if err != nil || b.Uncollected != money.FromStroops(5) || b.Snapshot != money.FromStroops(77) {
 		t.Errorf("the vault became %+v, %v", b, err)
 	}
-	if k, err := postgres.NewKeys(m.db).KeyByPrefix(t.Context(), seed.Keys[0].Prefix); err != nil || !reflect.DeepEqual(k, seed.Keys[0]) {
+	if k, err := postgres.NewKeys(m.db, vault.Testnet).KeyByPrefix(t.Context(), seed.Keys[0].Prefix); err != nil || !reflect.DeepEqual(k, seed.Keys[0]) {
 		t.Errorf("the key became %+v, %v", k, err)
 	}
 }

@@ -88,6 +88,7 @@ const (
 	UPSTREAMTARGETBLOCKED       ErrorCode = "UPSTREAM_TARGET_BLOCKED"
 	VALIDATIONERROR             ErrorCode = "VALIDATION_ERROR"
 	VAULTNOTFOUND               ErrorCode = "VAULT_NOT_FOUND"
+	VAULTSTOPPED                ErrorCode = "VAULT_STOPPED"
 	WEBSOCKETHANDSHAKE          ErrorCode = "WEBSOCKET_HANDSHAKE"
 )
 
@@ -179,6 +180,8 @@ func (e ErrorCode) Valid() bool {
 	case VALIDATIONERROR:
 		return true
 	case VAULTNOTFOUND:
+		return true
+	case VAULTSTOPPED:
 		return true
 	case WEBSOCKETHANDSHAKE:
 		return true
@@ -395,7 +398,7 @@ type Endpoint struct {
 // Error defines model for Error.
 type Error struct {
 	// Code Stable. The gateway's are among them: UNAUTHORIZED (401: no key, an unknown one, one of another API), FORBIDDEN (403: revoked key),
-	// INSUFFICIENT_SCOPE, IP_NOT_ALLOWED (403), NOT_FOUND (404: no such API or endpoint), PAYMENT_REQUIRED (402), TOO_MANY_REQUESTS (429), INVALID_PATH,
+	// INSUFFICIENT_SCOPE, IP_NOT_ALLOWED (403), NOT_FOUND (404: no such API or endpoint), PAYMENT_REQUIRED (402), VAULT_STOPPED (402: the vault must not pay at present; the message says why), TOO_MANY_REQUESTS (429), INVALID_PATH,
 	// INVALID_IP_FORMAT, MALFORMED_BODY, WEBSOCKET_HANDSHAKE, API_KEY_IN_URL (400), REQUEST_BODY_TOO_LARGE (413), REQUEST_TIMEOUT (408: the body did not come in time; the connection is closed), IDEMPOTENCY_UPGRADE (400), other IDEMPOTENCY_* (409), BAD_GATEWAY, UPSTREAM_TARGET_BLOCKED (502), GATEWAY_TIMEOUT (504),
 	// METERING_UNAVAILABLE, SERVICE_UNAVAILABLE (503). A call that is refused is not charged.
 	// What is no request that can be read at all is MALFORMED_REQUEST (400), EXPECTATION_FAILED (417), REQUEST_HEADER_TOO_LARGE (431),
@@ -411,7 +414,7 @@ type Error struct {
 }
 
 // ErrorCode Stable. The gateway's are among them: UNAUTHORIZED (401: no key, an unknown one, one of another API), FORBIDDEN (403: revoked key),
-// INSUFFICIENT_SCOPE, IP_NOT_ALLOWED (403), NOT_FOUND (404: no such API or endpoint), PAYMENT_REQUIRED (402), TOO_MANY_REQUESTS (429), INVALID_PATH,
+// INSUFFICIENT_SCOPE, IP_NOT_ALLOWED (403), NOT_FOUND (404: no such API or endpoint), PAYMENT_REQUIRED (402), VAULT_STOPPED (402: the vault must not pay at present; the message says why), TOO_MANY_REQUESTS (429), INVALID_PATH,
 // INVALID_IP_FORMAT, MALFORMED_BODY, WEBSOCKET_HANDSHAKE, API_KEY_IN_URL (400), REQUEST_BODY_TOO_LARGE (413), REQUEST_TIMEOUT (408: the body did not come in time; the connection is closed), IDEMPOTENCY_UPGRADE (400), other IDEMPOTENCY_* (409), BAD_GATEWAY, UPSTREAM_TARGET_BLOCKED (502), GATEWAY_TIMEOUT (504),
 // METERING_UNAVAILABLE, SERVICE_UNAVAILABLE (503). A call that is refused is not charged.
 // What is no request that can be read at all is MALFORMED_REQUEST (400), EXPECTATION_FAILED (417), REQUEST_HEADER_TOO_LARGE (431),

@@ -250,16 +250,8 @@ func TestANodeEndsInTimeWhateverHangs(t *testing.T) {
 			}},
 		{name: "a tunnel", code: 0, says: `"part":"calls"`, kept: 2,
 			hang: func(t *testing.T, h hanging) {
-				req := h.call(t, "/stream")
-				req.Header.Set("Connection", "Upgrade")
-				req.Header.Set("Upgrade", "websocket")
-				req.Header.Set("Sec-WebSocket-Version", "13")
-				req.Header.Set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
-				res, err := http.DefaultClient.Do(req)
-				if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
-					t.Fatalf("the tunnel: %v, %v", res, err)
-				}
-				t.Cleanup(func() { res.Body.Close() })
+				ws := webSocket(t, h.call(t, "/stream"))
+				t.Cleanup(func() { _ = ws.Close() })
 			}},
 		{name: "a pass", code: 0, says: "a pass took too long at the end and was broken off", kept: 1,
 			hang: func(t *testing.T, h hanging) {
@@ -333,6 +325,20 @@ func (h hanging) call(t *testing.T, path string) *http.Request {
 	}
 	req.Header.Set("X-Api-Key", h.key)
 	return req
+}
+
+// webSocket makes a WebSocket of a call.
+func webSocket(t *testing.T, req *http.Request) io.ReadCloser {
+	t.Helper()
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", "websocket")
+	req.Header.Set("Sec-WebSocket-Version", "13")
+	req.Header.Set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("the WebSocket: %v, %v", res, err)
+	}
+	return res.Body
 }
 
 // endless is an upstream whose /stream never begins its answer, and never ends a tunnel.

@@ -29,11 +29,15 @@ func options(cfg *config.Config, log *zap.Logger, p pools) fx.Option {
 func storage(p pools) fx.Option {
 	return fx.Module("storage",
 		fx.Provide(func() *sqlx.DB { return p.main }),
-		fx.Provide(postgres.NewKeys, postgres.NewCatalog, postgres.NewBalances, postgres.NewUsageReader, postgres.NewRoutes,
+		fx.Provide(newKeys, postgres.NewCatalog, postgres.NewBalances, postgres.NewUsageReader, postgres.NewRoutes,
 			postgres.NewRevenue, postgres.NewIdempotency, newChangeFeed,
 			func() *postgres.Leases { return postgres.NewLeases(p.money) },
 			func() *postgres.Journal { return postgres.NewJournal(p.money) }),
 	)
+}
+
+func newKeys(cfg *config.Config, handle *sqlx.DB) *postgres.Keys {
+	return postgres.NewKeys(handle, cfg.Stellar.Network)
 }
 
 func newChangeFeed(cfg *config.Config, handle *sqlx.DB, log *zap.Logger) (*postgres.ChangeFeed, error) {

@@ -48,6 +48,7 @@ type Key struct {
 	RevokedAt          time.Time // zero: not revoked
 	LastUsedAt         time.Time // zero: never; to the minute or so
 	ReplacedBy         id.ID     // the key that a rotation made
+	VaultStopped       string    // why its owner's vault must not pay at present; empty: it may. Read by look-ups alone, never stored
 }
 
 // Generate draws a new secret from random and returns the plain key with its public prefix and its hash.

@@ -24,6 +24,11 @@ var (
 	ErrShort = fault.New(fault.PaymentRequired, "PAYMENT_REQUIRED", "Payment Required: insufficient balance")
 )
 
+// Stopped is the fault of a call that a stopped vault would have to pay for. because is a sentence for its owner.
+func Stopped(because string) *fault.Error {
+	return fault.New(fault.PaymentRequired, "VAULT_STOPPED", "Payment Required: the vault is stopped: "+because)
+}
+
 // NotFound is the fault of a user who has no vault on a network.
 func NotFound(n Network) *fault.Error {
 	return fault.New(fault.NotFound, "VAULT_NOT_FOUND",

@@ -15,12 +15,20 @@ import (
 type Keys struct {
 	Fail error
 
-	mu   sync.Mutex
-	keys map[id.ID]apikey.Key
+	mu      sync.Mutex
+	keys    map[id.ID]apikey.Key
+	stopped map[id.ID]string // vaults, by their owners
 }
 
 // NewKeys returns an empty store.
-func NewKeys() *Keys { return &Keys{keys: map[id.ID]apikey.Key{}} }
+func NewKeys() *Keys { return &Keys{keys: map[id.ID]apikey.Key{}, stopped: map[id.ID]string{}} }
+
+// StopVault stops the vault of a user; without words it pays again.
+func (s *Keys) StopVault(owner id.ID, because string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped[owner] = because
+}
 
 // KeyByPrefix implements ports.KeyLookup.
 func (s *Keys) KeyByPrefix(_ context.Context, prefix string) (apikey.Key, error) {
@@ -28,6 +36,7 @@ func (s *Keys) KeyByPrefix(_ context.Context, prefix string) (apikey.Key, error)
 	defer s.mu.Unlock()
 	for _, k := range s.keys {
 		if k.Prefix == prefix && s.Fail == nil {
+			k.VaultStopped = s.stopped[k.UserID]
 			return k, nil
 		}
 	}

@@ -14,12 +14,14 @@ import (
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
-// KeysWorld is a store of keys under test. API is a listed API, to which keys can be issued.
+// KeysWorld is a store of keys under test. API is a listed API, to which keys can be issued. StopVault stops the vault of a
+// user, who has one from then on; without words it pays again.
 type KeysWorld struct {
-	Keys   ports.Keys
-	Lookup ports.KeyLookup
-	API    id.ID
-	NewID  ports.NewID
+	Keys      ports.Keys
+	Lookup    ports.KeyLookup
+	StopVault func(owner id.ID, because string)
+	API       id.ID
+	NewID     ports.NewID
 }
 
 // key describes a key of an owner; it is not issued.
@@ -69,6 +71,16 @@ func KeysContract(t *testing.T, open func(t *testing.T) KeysWorld) {
 		w.wantStored(t, k)
 		if _, err := w.Lookup.KeyByPrefix(t.Context(), "ck_live_nobodys_"); !errors.Is(err, apikey.ErrNotFound) {
 			t.Errorf("an unknown prefix: %v", err)
+		}
+	})
+	run("a look-up tells why the owner's vault is stopped, and nobody else's", func(t *testing.T, w KeysWorld) {
+		mine, theirs := w.issue(t, w.NewID()), w.issue(t, w.NewID())
+		w.StopVault(theirs.UserID, "")
+		for _, because := range []string{"it owes 3 USDC", "its owner has withdrawn what was spent", ""} {
+			w.StopVault(mine.UserID, because)
+			mine.VaultStopped = because
+			w.wantStored(t, mine)
+			w.wantStored(t, theirs)
 		}
 	})
 	run("of keys with one prefix, issued at once, one is issued", func(t *testing.T, w KeysWorld) {

@@ -14,7 +14,7 @@ func TestKeysInMemoryKeepTheContract(t *testing.T) {
 	t.Parallel()
 	KeysContract(t, func(*testing.T) KeysWorld {
 		keys := NewKeys()
-		return KeysWorld{Keys: keys, Lookup: keys, API: newID(), NewID: newID}
+		return KeysWorld{Keys: keys, Lookup: keys, StopVault: keys.StopVault, API: newID(), NewID: newID}
 	})
 }
 

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"os/signal"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -367,6 +369,9 @@ func endless(t *testing.T) *gate {
 
 func TestAHangUpIsACleanEndUnlessTheProcessShallOutliveItsTerminal(t *testing.T) {
 	t.Parallel()
+	if signal.Ignored(syscall.SIGHUP) { // as under nohup; what is launched would ignore it too
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	environ := servingOn(dbtest.URL(t))
 	p := launch(t, environ, "serve")
 	p.listening(t)

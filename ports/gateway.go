@@ -37,7 +37,7 @@ type Invalidator interface {
 // Change names what changed.
 type Change struct {
 	Kind    ChangeKind
-	Subject string // ChangedAPI: its id; ChangedKey: its prefix
+	Subject string // ChangedAPI: its id; ChangedKey: its prefix; ChangedOwner: the user's id
 }
 
 // ChangeKind is what sort of thing changed.
@@ -45,6 +45,7 @@ type ChangeKind string
 
 // The kinds.
 const (
-	ChangedAPI ChangeKind = "api"
-	ChangedKey ChangeKind = "key"
+	ChangedAPI   ChangeKind = "api"
+	ChangedKey   ChangeKind = "key"
+	ChangedOwner ChangeKind = "owner" // of keys: what all of them depend on, such as the vault's stop
 )

@@ -117,6 +117,11 @@ var ofGateway = []guard{
 		gateway, "TestAStoppedVaultPaysForNothingAndItsCallerIsToldWhy",
 	},
 	{
+		"a stop is heard of by all keys of the vault's owner", "adapters/gateway/changes.go",
+		"				g.keys.ForgetOwner(u)\n", "				_ = u\n",
+		gateway, "TestAStoppedVaultPaysForNothingAndItsCallerIsToldWhy",
+	},
+	{
 		"a WebSocket ends with its vault's stop", "adapters/gateway/tunnel.go",
 		"return mayPay(&k.Key, endpoint.Price)", "return mayPay(&apikey.Key{}, endpoint.Price)",
 		gateway, "TestAWebSocketEndsSoonAfterItsCallIsNoLongerAllowed/its_vault_is_stopped",

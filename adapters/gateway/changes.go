@@ -51,6 +51,10 @@ func (g *Gateway) apply(changes []ports.Change) {
 		switch c.Kind {
 		case ports.ChangedKey:
 			prefixes = append(prefixes, c.Subject)
+		case ports.ChangedOwner:
+			if u, err := id.Parse(c.Subject); err == nil {
+				g.keys.ForgetOwner(u)
+			}
 		case ports.ChangedAPI:
 			if u, err := id.Parse(c.Subject); err == nil {
 				apis = append(apis, u)

@@ -126,7 +126,7 @@ func TestAStoppedVaultPaysForNothingAndItsCallerIsToldWhy(t *testing.T) {
 	h.store.setAPI(h.api)
 	stop := func(because string) {
 		h.store.changeKey(h.key, func(k *apikey.Key) { k.VaultStopped = because })
-		h.tell(ports.Change{Kind: ports.ChangedKey, Subject: h.key[:apikey.PrefixLength]}, change(h.api.ID))
+		h.tell(ports.Change{Kind: ports.ChangedOwner, Subject: h.owner.String()}, change(h.api.ID))
 	}
 	stop("it owes 3 USDC")
 	for range 2 {
@@ -149,7 +149,7 @@ func TestAStoppedVaultGetsTheAnswersItHasPaidFor(t *testing.T) {
 	first := h.once("k", "GET", "/cheap", "")
 	first.want(t, 200, "")
 	h.store.changeKey(h.key, func(k *apikey.Key) { k.VaultStopped = "it owes 3 USDC" })
-	h.tell(ports.Change{Kind: ports.ChangedKey, Subject: h.key[:apikey.PrefixLength]})
+	h.tell(ports.Change{Kind: ports.ChangedOwner, Subject: h.owner.String()})
 	if again := h.once("k", "GET", "/cheap", ""); again.StatusCode != 200 || !bytes.Equal(again.body, first.body) {
 		t.Errorf("%d %s", again.StatusCode, again.body)
 	}

@@ -229,7 +229,7 @@ func TestAWebSocketEndsSoonAfterItsCallIsNoLongerAllowed(t *testing.T) {
 		},
 		"its vault is stopped": func(h *fixture) ports.Change {
 			h.store.changeKey(h.key, func(k *apikey.Key) { k.VaultStopped = "it owes money" })
-			return ports.Change{Kind: ports.ChangedKey, Subject: h.key[:apikey.PrefixLength]}
+			return ports.Change{Kind: ports.ChangedOwner, Subject: h.owner.String()}
 		},
 		"its API is unlisted": func(h *fixture) ports.Change {
 			h.api.Status = listing.Archived

@@ -16,7 +16,7 @@ import (
 )
 
 // Keys keeps API keys. It is ports.Keys and ports.KeyLookup. Every change of a key but that of its last use, and every stop of
-// its owner's vault, is announced on the change feed by a trigger.
+// an owner's vault, is announced on the change feed by a trigger.
 type Keys struct {
 	db      *sqlx.DB
 	network vault.Network

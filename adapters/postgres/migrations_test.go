@@ -258,7 +258,7 @@ func TestAStoppedVaultDoesNotPayAgainByAStepDown(t *testing.T) {
 	t.Parallel()
 	pool, _ := databaseAt(t, 10, len(facts))
 	for _, at := range []string{"now()", "NULL"} {
-		pool.MustExec(`UPDATE vaults SET stopped_at = ` + at + `, stopped_because = 'because of ' || ` + at)
+		pool.MustExec(`UPDATE vaults SET stopped_at = ` + at + `, stopped_because = 'because of ' || ` + at) // and this is news
 		if _, err := db.Down(t.Context(), pool.DB, false); errors.Is(err, db.ErrRefused) != (at != "NULL") {
 			t.Errorf("stopped at %s: %v", at, err)
 		}

@@ -151,13 +151,19 @@ func (c *Cache) Forget(prefixes []string) {
 	}
 }
 
-// ForgetID drops a key by its id. It looks at every key, which is little beside the change that made it necessary.
-func (c *Cache) ForgetID(key id.ID) {
+// ForgetID drops a key by its id.
+func (c *Cache) ForgetID(key id.ID) { c.forget(func(k *Key) bool { return k.ID == key }) }
+
+// ForgetOwner drops all keys of a user.
+func (c *Cache) ForgetOwner(user id.ID) { c.forget(func(k *Key) bool { return k.UserID == user }) }
+
+// forget looks at every key, which is little beside the change that made it necessary.
+func (c *Cache) forget(changed func(*Key) bool) {
 	c.keeping.Lock()
 	defer c.keeping.Unlock()
 	c.version++
 	c.present.Range(func(prefix, k any) bool {
-		if k.(*Key).ID == key {
+		if changed(k.(*Key)) {
 			c.present.Delete(prefix)
 		}
 		return true

@@ -87,14 +87,14 @@ func (c *Cache) Known(prefix string) *Key {
 // Find returns the key with a prefix as it was at since or later, from the database if need be. Faults: apikey.ErrNotFound,
 // ErrUnavailable.
 func (c *Cache) Find(ctx context.Context, prefix string, since time.Time) (*Key, error) {
-	if k := c.Known(prefix); k != nil && k.Fresh(since) {
-		return k, nil
-	}
-	if until, ok := c.absent.Get(prefix); ok && c.now().Before(until) {
-		return nil, apikey.ErrNotFound
+	if k, err := c.remembered(prefix, since); k != nil || err != nil {
+		return k, err
 	}
 	version := c.versionNow()
 	got, err, _ := c.flight.Do(strconv.FormatInt(version, 36)+prefix, func() (any, error) {
+		if k, err := c.remembered(prefix, since); k != nil || err != nil { // another look-up has just ended
+			return k, err
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookUpTime) // others wait for it too
 		defer cancel()
 		return c.read(ctx, prefix, version)
@@ -103,6 +103,17 @@ func (c *Cache) Find(ctx context.Context, prefix string, since time.Time) (*Key,
 		return nil, err
 	}
 	return got.(*Key), nil
+}
+
+// remembered is what is known of a prefix without asking: its key as it was at since or later, apikey.ErrNotFound, or neither.
+func (c *Cache) remembered(prefix string, since time.Time) (*Key, error) {
+	if k := c.Known(prefix); k != nil && k.Fresh(since) {
+		return k, nil
+	}
+	if until, ok := c.absent.Get(prefix); ok && c.now().Before(until) {
+		return nil, apikey.ErrNotFound
+	}
+	return nil, nil
 }
 
 func (c *Cache) versionNow() int64 {

@@ -133,14 +133,14 @@ func (t *Table) keep(apis []listing.API, asOf time.Time, version int64) bool {
 // LookUp returns the API with an id as it was at since or later, from the database if need be. Faults: listing.ErrNotFound for one
 // that is not on sale, ErrUnavailable.
 func (t *Table) LookUp(ctx context.Context, u id.ID, since time.Time) (*API, error) {
-	if r := t.Find(u.String()); r != nil && r.Fresh(since) {
-		return r, nil
-	}
-	if until, ok := t.absent.Get(u); ok && t.clock().Before(until) {
-		return nil, listing.ErrNotFound
+	if r, err := t.remembered(u, since); r != nil || err != nil {
+		return r, err
 	}
 	version := t.versionNow()
 	got, err, _ := t.flight.Do(strconv.FormatInt(version, 36)+u.String(), func() (any, error) {
+		if r, err := t.remembered(u, since); r != nil || err != nil { // another look-up has just ended
+			return r, err
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookUpTime) // others wait for it too
 		defer cancel()
 		return t.read(ctx, u, version)
@@ -149,6 +149,17 @@ func (t *Table) LookUp(ctx context.Context, u id.ID, since time.Time) (*API, err
 		return nil, err
 	}
 	return got.(*API), nil
+}
+
+// remembered is what is known of an API without asking: the API as it was at since or later, listing.ErrNotFound, or neither.
+func (t *Table) remembered(u id.ID, since time.Time) (*API, error) {
+	if r := t.Find(u.String()); r != nil && r.Fresh(since) {
+		return r, nil
+	}
+	if until, ok := t.absent.Get(u); ok && t.clock().Before(until) {
+		return nil, listing.ErrNotFound
+	}
+	return nil, nil
 }
 
 // read looks an API up for callers who came while version was the present one.

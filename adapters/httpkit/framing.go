@@ -37,10 +37,12 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// ConnState is for http.Server.ConnState, with a listener of Listen: what is written from here on belongs to no handler.
+// ConnState is for http.Server.ConnState, with a listener of Listen: what is written from here on belongs to no handler, and
+// what is read to the next request.
 func ConnState(c net.Conn, state http.ConnState) {
 	if ours, ok := c.(*serverConn); ok && state == http.StateIdle {
 		ours.handling.Store(false)
+		ours.body.reset()
 	}
 }
 
@@ -52,6 +54,7 @@ func (c *serverConn) sawLength() bool { return c == nil || c.lengths.seen.Load()
 func (c *serverConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.lengths.scan(p[:n])
+	c.body.add(p[:n])
 	return n, err
 }
 

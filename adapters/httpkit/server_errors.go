@@ -39,7 +39,9 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &serverConn{Conn: c, listener: l}, nil
+	ours := &serverConn{Conn: c, listener: l}
+	ours.body.reset()
+	return ours, nil
 }
 
 // serverConn is a connection that a server has accepted.
@@ -49,6 +51,7 @@ type serverConn struct {
 	handling atomic.Bool // a handler has begun, and its answer is not over
 	refused  atomic.Bool
 	lengths  lengthScan
+	body     arrival
 }
 
 // Write implements net.Conn. The server's own refusal is replaced, everything else passes as it is.

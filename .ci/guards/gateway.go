@@ -171,4 +171,24 @@ var ofGateway = []guard{
 		"c.route == nil || c.route.ID == c.key.APIID && !c.route.Fresh(c.since)", "c.route == nil",
 		gateway, "TestWithoutTheChangeFeedPricesAndSalesEndInTime",
 	},
+	{
+		"what an upstream may have executed is not sent again", "adapters/gateway/upstream/transport.go",
+		"(c.untouched || m.safe && !c.answered)", "!c.answered",
+		wire, "TestARequestIsMadeOnceUnlessItMayBeMadeTwice",
+	},
+	{
+		"a request of which something was sent has been sent", "adapters/gateway/upstream/conn.go",
+		"c.untouched = err != nil && n == 0", "c.untouched = err != nil && n >= 0",
+		wire, "TestARequestThatWasNotSentIsMadeOnAnotherConnection",
+	},
+	{
+		"an Idempotency-Key does not make a call safe to execute twice", "adapters/gateway/upstream/message.go",
+		"	switch r.Method {", "	if r.Header[\"Idempotency-Key\"] != nil {\n\t\treturn true\n\t}\n\tswitch r.Method {",
+		wire, "TestARequestIsMadeOnceUnlessItMayBeMadeTwice",
+	},
+	{
+		"a body that is refused reaches no upstream", "adapters/gateway/upstream/message.go",
+		"		case err != nil:\n\t\t\treturn err\n", "		case err != nil:\n\t\t\treturn nil\n",
+		wire, "TestABodyThatBreaksOffReachesNoUpstream",
+	},
 }

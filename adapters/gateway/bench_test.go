@@ -122,7 +122,7 @@ func BenchmarkOwnWork(b *testing.B) {
 }
 
 func online(b *testing.B, h http.Handler, path, key string) {
-	front := httptest.NewServer(h)
+	front := inFront(h)
 	defer front.Close()
 	client := &http.Transport{MaxIdleConnsPerHost: 64}
 	defer client.CloseIdleConnections()

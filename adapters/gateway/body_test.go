@@ -2,14 +2,18 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/CalloraOrg/callora-backend/adapters/gateway/upstream"
 	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/domain/money"
 )
@@ -148,6 +152,31 @@ func TestARefusalIsSentAtOnceWithoutTheBody(t *testing.T) {
 	_, in := h.raw("POST /v1/call/weather/cheap HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nX-Api-Key: " + h.key + "\r\n\r\n")
 	res, err := http.ReadResponse(in, nil)
 	wantRefused(t, res, err, 429, "TOO_MANY_REQUESTS")
+}
+
+// What has come as a whole is sent on the caller's goroutine; what may be one side of a conversation streams through the standard transport.
+func TestABodyThatHasComeGoesOurOwnWay(t *testing.T) {
+	t.Parallel()
+	h := open(t, collect)
+	streamed := errors.New("streamed")
+	h.gw.cfg.Engine.(*upstream.Transport).Other.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, streamed }
+	for body, ours := range map[string]bool{
+		"Content-Length: 4\r\n\r\nbody":                         true,
+		"Content-Length: 0\r\n\r\n":                             true,
+		"Content-Length: 8\r\n\r\nhalf":                         false,
+		"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n":           false,
+		"Expect: 100-continue\r\nContent-Length: 4\r\n\r\nbody": false,
+	} {
+		_, in := h.raw("POST /v1/call/weather/cheap HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Api-Key: " + h.key + "\r\n" + body)
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := map[bool]int{true: 200, false: 502}[ours]; res.StatusCode != want {
+			t.Errorf("%q: %d, want %d", body, res.StatusCode, want)
+		}
+	}
+	h.wantCharges("0.01", "0.01")
 }
 
 // drips sends a body of n bytes, pieces of it at a pace, and returns what is answered.

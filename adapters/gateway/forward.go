@@ -14,6 +14,7 @@ import (
 
 	"github.com/CalloraOrg/callora-backend/adapters/egress"
 	"github.com/CalloraOrg/callora-backend/adapters/gateway/upstream"
+	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
 	"github.com/CalloraOrg/callora-backend/domain/usage"
 )
 
@@ -28,13 +29,20 @@ func newEngine(guard *egress.Guard, idle int) *upstream.Transport {
 		dial = guard.DialContext
 	}
 	return &upstream.Transport{
-		Dial: dial, MaxHeader: mostHeader, MaxIdle: 4 * idle, MaxIdlePerHost: idle, IdleFor: idleFor,
+		Dial: dial, BodyHasCome: bodyHasCome, MaxHeader: mostHeader, MaxIdle: 4 * idle, MaxIdlePerHost: idle, IdleFor: idleFor,
 		Other: &http.Transport{
 			DialContext: dial, DisableCompression: true, MaxIdleConns: 4 * idle, MaxIdleConnsPerHost: idle,
 			IdleConnTimeout: idleFor, TLSHandshakeTimeout: 10 * time.Second, ExpectContinueTimeout: time.Second,
 			MaxResponseHeaderBytes: mostHeader, WriteBufferSize: 4 << 10, ReadBufferSize: 8 << 10,
 		},
 	}
+}
+
+// bodyHasCome reports whether a request to an upstream can be sent as a whole. A caller who sends slowly, or waits for an early
+// answer, is served by the standard transport, which reads and writes at the same time.
+func bodyHasCome(r *http.Request) bool {
+	c := callOf(r.Context())
+	return c != nil && httpkit.BodyHasCome(c.r)
 }
 
 const (

@@ -186,6 +186,12 @@ func TestAnAnswerTooLargeToKeepIsFetchedAgain(t *testing.T) {
 	first := h.once("k", "POST", "/cheap", "body")
 	h.wantCharges("0.01")
 	h.once("k", "POST", "/cheap", "another body").want(t, 409, "IDEMPOTENCY_CONFLICT")
+	if n := calls.Load(); n != 1 {
+		t.Errorf("the upstream was called %d times: a body that had come was not looked at first", n)
+	}
+	inChunks := h.request("POST", "/cheap", io.MultiReader(strings.NewReader("another body")))
+	inChunks.Header.Set("Idempotency-Key", "k")
+	h.do(inChunks).want(t, 409, "IDEMPOTENCY_CONFLICT")
 	eventually(t, "the upstream had no whole request", func() bool { return broken.Load() == 1 })
 	h.once("k", "POST", "/cheap", "").want(t, 409, "IDEMPOTENCY_CONFLICT")
 	again := h.once("k", "POST", "/cheap", "body")

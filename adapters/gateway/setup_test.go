@@ -91,7 +91,7 @@ func open(t *testing.T, serve http.HandlerFunc, options ...option) *fixture {
 			t.Error(err)
 		}
 	})
-	h.front = httptest.NewServer(gw)
+	h.front = inFront(gw)
 	t.Cleanup(func() {
 		h.front.Close()
 		cancel()
@@ -105,6 +105,15 @@ func open(t *testing.T, serve http.HandlerFunc, options ...option) *fixture {
 		wait(ctx, time.Millisecond)
 	}
 	return h
+}
+
+// inFront is a server as a node has it.
+func inFront(h http.Handler) *httptest.Server {
+	s := httptest.NewUnstartedServer(httpkit.Framing(h))
+	s.Config.ConnContext, s.Config.ConnState = httpkit.ConnContext, httpkit.ConnState
+	s.Listener = httpkit.Listen(s.Listener, newID, nil)
+	s.Start()
+	return s
 }
 
 // request is a call of the fixture's API with its key.

@@ -51,7 +51,7 @@ func (b *body) end(whole bool) {
 		return
 	}
 	unwatched := b.unwatch() // false: it is being closed at this moment
-	if whole && b.keep && unwatched && b.conn.in.Buffered() == 0 {
+	if whole && b.keep && b.conn.sent() && unwatched && b.conn.in.Buffered() == 0 {
 		b.conn.transport.put(b.conn)
 		return
 	}

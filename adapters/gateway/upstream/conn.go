@@ -18,14 +18,15 @@ type conn struct {
 	address   string
 	since     time.Time // in the pool
 	in        *bufio.Reader
-	out       *bufio.Writer
-	answered  bool  // something of the present call's answer has come
-	allowance int64 // bytes that may still be read
+	sending   chan error // of the present call: how the write beside it has ended; nil: it is written
+	untouched bool       // nothing of the present call has been sent, and nothing will be
+	answered  bool       // something of its answer has come
+	allowance int64      // bytes that may still be read
 }
 
 func newConn(t *Transport, address string, nc net.Conn) *conn {
 	c := &conn{Conn: nc, transport: t, address: address}
-	c.in, c.out = bufio.NewReaderSize(c, 8<<10), bufio.NewWriterSize(nc, 4<<10)
+	c.in = bufio.NewReaderSize(c, 8<<10)
 	return c
 }
 
@@ -42,17 +43,26 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // exchange sends a request and returns its response. The connection is then the response body's, or that of the pool when
 // there is none, or closed.
-func (c *conn) exchange(r *http.Request) (*http.Response, error) {
-	c.answered, c.allowance = false, c.transport.MaxHeader
+func (c *conn) exchange(r *http.Request, m *message) (*http.Response, error) {
+	c.sending, c.untouched, c.answered, c.allowance = nil, false, false, c.transport.MaxHeader
 	b := &body{conn: c, request: r}
 	b.unwatch = context.AfterFunc(r.Context(), func() { _ = c.Close() }) // wakes whoever reads or writes
-	res, err := c.talk(r)
+	failed := c.send(m)
+	if c.untouched {
+		b.end(false)
+		return nil, cause(r, failed)
+	}
+	// An upstream that refuses a body may hang up while it is sent: what it has answered counts.
+	res, err := c.hear(r)
 	if err != nil {
 		b.end(false)
+		if failed != nil && !c.answered {
+			err = failed
+		}
 		return nil, cause(r, err)
 	}
 	c.allowance = math.MaxInt64
-	b.keep = !res.Close
+	b.keep = !res.Close && failed == nil
 	if res.Body == http.NoBody {
 		b.end(true)
 		return res, nil
@@ -62,16 +72,54 @@ func (c *conn) exchange(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-func (c *conn) talk(r *http.Request) (*http.Response, error) {
-	if err := r.Write(c.out); err != nil {
-		return nil, err
+// sentAtOnce is what a socket with nothing to send takes without waiting for the upstream to read: less than what systems give
+// its buffer (Linux 16 kB at first, which it makes more; tcp(7), tcp_wmem).
+const sentAtOnce = 12 << 10
+
+// send writes a request. A large one is written beside: the upstream may answer before it reads it, or never read it at all.
+func (c *conn) send(m *message) error {
+	if len(*m.buf) <= sentAtOnce {
+		n, err := c.Conn.Write(*m.buf)
+		c.untouched = err != nil && n == 0
+		if !m.safe && !c.untouched {
+			m.free() // it is not sent again, and the answer may take its time
+		}
+		return err
 	}
-	if err := c.out.Flush(); err != nil {
-		return nil, err
+	own, sent := *m, make(chan error, 1)
+	m.buf = nil
+	c.sending = sent
+	go func() {
+		_, err := c.Conn.Write(*own.buf)
+		own.free()
+		sent <- err
+	}()
+	return nil
+}
+
+// sendWait is how long the end of an answer waits for that of its request, as the standard transport's does.
+const sendWait = 50 * time.Millisecond
+
+// sent reports whether the whole request has gone out.
+func (c *conn) sent() bool {
+	if c.sending == nil {
+		return true
 	}
-	var hear func(code int, header textproto.MIMEHeader) error // nil: nobody wants interim answers
+	late := time.NewTimer(sendWait)
+	defer late.Stop()
+	select {
+	case err := <-c.sending:
+		return err == nil
+	case <-late.C:
+		return false
+	}
+}
+
+// hear reads the header of the answer, past interim answers.
+func (c *conn) hear(r *http.Request) (*http.Response, error) {
+	var told func(code int, header textproto.MIMEHeader) error // nil: nobody wants interim answers
 	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil {
-		hear = trace.Got1xxResponse
+		told = trace.Got1xxResponse
 	}
 	for {
 		res, err := http.ReadResponse(c.in, r)
@@ -82,8 +130,8 @@ func (c *conn) talk(r *http.Request) (*http.Response, error) {
 			return nil, errSwitched
 		case res.StatusCode >= 200, res.StatusCode < 100: // the latter is none, as the standard transport returns it
 			return res, nil
-		case hear != nil:
-			if err := hear(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
+		case told != nil:
+			if err := told(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
 				return nil, err
 			}
 		}

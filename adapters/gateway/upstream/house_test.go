@@ -2,11 +2,14 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +20,24 @@ type server struct {
 	net.Listener
 	conns atomic.Int32
 	calls atomic.Int32
+
+	mu   sync.Mutex
+	seen bytes.Buffer // all that was sent to it
+}
+
+// Write implements io.Writer, for what comes.
+func (s *server) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen.Write(p)
+}
+
+// took is what has come since it was last asked.
+func (s *server) took() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.seen.Reset()
+	return s.seen.String()
 }
 
 func serve(t *testing.T, script func(nc net.Conn, r *http.Request, n int) (more bool)) *server {
@@ -36,7 +57,7 @@ func serve(t *testing.T, script func(nc net.Conn, r *http.Request, n int) (more 
 			s.conns.Add(1)
 			go func() {
 				defer nc.Close()
-				in := bufio.NewReader(nc)
+				in := bufio.NewReader(io.TeeReader(nc, s))
 				for more := true; more; {
 					r, err := http.ReadRequest(in)
 					if err != nil {
@@ -64,23 +85,36 @@ func newTransport(t *testing.T) *Transport {
 	var d net.Dialer
 	std := &http.Transport{DisableCompression: true, MaxResponseHeaderBytes: 64 << 10}
 	tr := &Transport{Dial: d.DialContext, Other: std, MaxHeader: 64 << 10, MaxIdle: 8, MaxIdlePerHost: 4, IdleFor: time.Minute}
+	tr.BodyHasCome = func(r *http.Request) bool { _, late := r.Body.(later); return !late }
 	t.Cleanup(tr.CloseIdleConnections)
 	return tr
 }
 
-func (s *server) request(t *testing.T, ctx context.Context, method string) *http.Request {
+// later is a body that is still to come.
+type later struct{ io.ReadCloser }
+
+// request is a call with a body as a server has it: it cannot be read again. Its size is in the method's name, as in "POST 1000".
+func (s *server) request(t *testing.T, ctx context.Context, call string) *http.Request {
 	t.Helper()
+	method, size, _ := strings.Cut(call, " ")
 	r, err := http.NewRequestWithContext(ctx, method, "http://"+s.Addr().String()+"/path?q=1", nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if n, err := strconv.Atoi(size); err == nil {
+		r.ContentLength, r.Body = int64(n), io.NopCloser(strings.NewReader(strings.Repeat("b", n)))
 	}
 	return r
 }
 
 // call makes a call and reads its answer to the end.
-func (s *server) call(t *testing.T, rt http.RoundTripper, method string) (*http.Response, string, error) {
+func (s *server) call(t *testing.T, rt http.RoundTripper, call string) (*http.Response, string, error) {
 	t.Helper()
-	res, err := rt.RoundTrip(s.request(t, t.Context(), method))
+	return finish(rt.RoundTrip(s.request(t, t.Context(), call)))
+}
+
+// finish reads an answer to its end.
+func finish(res *http.Response, err error) (*http.Response, string, error) {
 	if err != nil {
 		return nil, "", err
 	}

@@ -10,22 +10,23 @@ import (
 	"net/http"
 	"sync"
 	"time"
-	"unicode/utf8"
 )
 
-// Transport is an http.RoundTripper. A GET or HEAD without a body, over plain HTTP, is written and read on its caller's
-// goroutine; the standard transport has two more goroutines for each connection, and handing a call to them and back costs
-// about as much as all the rest of a call (docs/decisions/0010). Whatever else there is, TLS, bodies, upgrades, Expect, is Other's.
+// Transport is an http.RoundTripper. A request without a body, or with one that is here, over plain HTTP, is written and its
+// answer read on its caller's goroutine; the standard transport has two more goroutines for each connection, and handing a call to
+// them and back costs about as much as all the rest of a call (docs/decisions/0010, 0031). Whatever else there is, TLS, bodies that are
+// still to come or of unknown length, upgrades, Expect, is Other's.
 //
 // It follows no redirect, uses no proxy of the environment, and leaves bodies as they are. Of net/http/httptrace it knows
 // Got1xxResponse.
 type Transport struct {
 	Dial           func(ctx context.Context, network, address string) (net.Conn, error)
 	Other          *http.Transport
-	MaxHeader      int64         // bytes of a response's header, with those of all interim answers
-	MaxIdle        int           // connections kept
-	MaxIdlePerHost int           // of them, for one host and port
-	IdleFor        time.Duration // how long one is kept
+	BodyHasCome    func(r *http.Request) bool // whether reading a body of known length waits for nobody; nil: it may
+	MaxHeader      int64                      // bytes of a response's header, with those of all interim answers
+	MaxIdle        int                        // connections kept
+	MaxIdlePerHost int                        // of them, for one host and port
+	IdleFor        time.Duration              // how long one is kept
 
 	mu   sync.Mutex
 	idle map[string][]*conn // by host and port; the one used last is the last
@@ -35,25 +36,35 @@ type Transport struct {
 
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !lean(r) {
+	if !lean(r) || r.ContentLength > 0 && (t.BodyHasCome == nil || !t.BodyHasCome(r)) {
 		return t.Other.RoundTrip(r)
 	}
 	address := r.URL.Host
 	if r.URL.Port() == "" {
 		address = net.JoinHostPort(r.URL.Hostname(), "80")
 	}
+	m, err := newMessage(r)
+	if err != nil {
+		return nil, cause(r, err)
+	}
+	defer m.free()
 	if c := t.take(address); c != nil {
-		res, err := c.exchange(r)
-		if err == nil || c.answered || r.Context().Err() != nil {
+		res, err := c.exchange(r, &m)
+		if err == nil || !c.mayRepeat(r, &m) {
 			return res, err
 		}
-		// The upstream hung up as the call came. Asking again is safe for these methods (RFC 9110 9.2.2).
 	}
 	nc, err := t.Dial(r.Context(), "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	return newConn(t, address, nc).exchange(r)
+	return newConn(t, address, nc).exchange(r, &m)
+}
+
+// mayRepeat reports whether a request that a used connection has failed may be made again on a new one: the upstream hung up as
+// it came. Either not a byte of it has been sent, or it is one that may be repeated and has no answer yet.
+func (c *conn) mayRepeat(r *http.Request, m *message) bool {
+	return r.Context().Err() == nil && (c.untouched || m.safe && !c.answered)
 }
 
 // CloseIdleConnections closes what is kept for later calls.
@@ -64,19 +75,39 @@ func (t *Transport) CloseIdleConnections() {
 
 // lean reports whether a call is one of the simple ones.
 func lean(r *http.Request) bool {
-	if !canTellFresh || r.URL.Scheme != "http" || r.Method != http.MethodGet && r.Method != http.MethodHead {
+	if !canTellFresh || r.URL.Scheme != "http" || r.Method == http.MethodConnect || !isToken(r.Method) {
 		return false
 	}
-	if r.Body != nil && r.Body != http.NoBody || len(r.TransferEncoding) > 0 || len(r.Trailer) > 0 || r.Close {
-		return false
+	if none := r.Body == nil || r.Body == http.NoBody; none != (r.ContentLength == 0) || r.ContentLength < 0 || r.ContentLength > mostBody {
+		return false // of unknown length, or too long
 	}
-	for i := range len(r.URL.Host) {
-		if r.URL.Host[i] >= utf8.RuneSelf { // an international name, to be encoded
-			return false
-		}
+	if len(r.TransferEncoding) > 0 || len(r.Trailer) > 0 || r.Close || r.URL.Host == "" || !isPlainHost(r.URL.Host) || !isPlainHost(r.Host) {
+		return false
 	}
 	for _, name := range []string{"Connection", "Upgrade", "Expect", "Transfer-Encoding", "Trailer"} {
 		if _, has := r.Header[name]; has {
+			return false
+		}
+	}
+	return true
+}
+
+// isToken reports whether a method is written as all known ones are; RFC 9110 9.1 allows more signs than these.
+func isToken(method string) bool {
+	for i := range len(method) {
+		if c := method[i]; c != '-' && (c|0x20 < 'a' || c|0x20 > 'z') {
+			return false
+		}
+	}
+	return method != ""
+}
+
+// isPlainHost reports whether a host is written as it stands: international names are to be encoded, and zones to be removed.
+func isPlainHost(host string) bool {
+	for i := range len(host) {
+		switch c := host[i]; {
+		case c|0x20 >= 'a' && c|0x20 <= 'z', c >= '0' && c <= '9', c == '.', c == '-', c == '_', c == ':', c == '[', c == ']':
+		default:
 			return false
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 // Whatever an upstream answers, it is what the standard transport makes of it.
@@ -40,10 +41,11 @@ func TestAnAnswerIsWhatTheStandardTransportMakesOfIt(t *testing.T) {
 		"too large a header":          "HTTP/1.1 200 OK\r\nX-Long: " + long + "\r\nContent-Length: 0\r\n\r\n",
 		"a header with an odd letter": "HTTP/1.1 200 OK\r\nBad Name: x\r\nContent-Length: 0\r\n\r\n",
 	} {
-		for _, method := range []string{"GET", "HEAD"} {
+		for _, method := range []string{"GET", "HEAD", "POST 1000", "PUT 65000"} {
 			t.Run(name+", "+method, func(t *testing.T) {
 				t.Parallel()
 				s := serve(t, func(nc net.Conn, r *http.Request, _ int) bool {
+					_, _ = io.Copy(io.Discard, r.Body)
 					sent := raw
 					if last := max(strings.LastIndex(raw, "HTTP/1"), 0); r.Method == "HEAD" {
 						head, body, _ := strings.Cut(raw[last:], "\r\n\r\n")
@@ -85,38 +87,64 @@ func TestAnAnswerIsWhatTheStandardTransportMakesOfIt(t *testing.T) {
 	}
 }
 
+// Whatever is sent, it is to the byte what the standard transport sends.
 func TestARequestIsWhatTheStandardTransportMakesOfIt(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(r *http.Request){
-		"plain": func(*http.Request) {},
-		"headers": func(r *http.Request) {
-			r.Header = http.Header{"Accept": {"a", "b"}, "User-Agent": {"me"}, "X-Empty": {""}}
-		},
-		"no user agent": func(r *http.Request) { r.Header["User-Agent"] = nil },
-		"another host":  func(r *http.Request) { r.Host = "api.example" },
-		"a path as written": func(r *http.Request) {
+	for name, tt := range map[string]struct {
+		call   string
+		change func(r *http.Request)
+	}{
+		"plain": {"GET", func(*http.Request) {}},
+		"headers": {"GET", func(r *http.Request) {
+			r.Header = http.Header{"Accept": {"a", "b"}, "User-Agent": {"me"}, "X-Empty": {""}, "odd-CASE": {"v"}, "Accept-Encoding": {"br"}}
+		}},
+		"no user agent":         {"GET", func(r *http.Request) { r.Header["User-Agent"] = nil }},
+		"an empty user agent":   {"GET", func(r *http.Request) { r.Header["User-Agent"] = []string{""} }},
+		"a padded user agent":   {"GET", func(r *http.Request) { r.Header["User-Agent"] = []string{"\tme too "} }},
+		"another host":          {"GET", func(r *http.Request) { r.Host = "api.example" }},
+		"a host that is not":    {"GET", func(r *http.Request) { r.Host = "api example\r\nX: y" }},
+		"no host but the URL's": {"GET", func(r *http.Request) { r.Host = "" }},
+		"a path as written": {"GET", func(r *http.Request) {
 			r.URL = &url.URL{Scheme: "http", Host: r.URL.Host, Opaque: "/a%2Fb/../c", RawQuery: "q=%zz"}
-		},
-		"HEAD": func(r *http.Request) { r.Method = "HEAD" },
+		}},
+		"HEAD":                  {"HEAD", func(*http.Request) {}},
+		"DELETE":                {"DELETE", func(*http.Request) {}},
+		"OPTIONS":               {"OPTIONS", func(*http.Request) {}},
+		"POST without a body":   {"POST", func(*http.Request) {}},
+		"PUT with none":         {"PUT", func(r *http.Request) { r.Body = http.NoBody }},
+		"PATCH without a body":  {"PATCH", func(*http.Request) {}},
+		"any other without one": {"M-SEARCH", func(*http.Request) {}},
+		"a byte":                {"POST 1", func(r *http.Request) { r.Header["Content-Length"] = []string{"7"} }},
+		"GET with a body":       {"GET 10", func(*http.Request) {}},
+		"DELETE with a body":    {"DELETE 10", func(*http.Request) {}},
+		"a kilobyte":            {"POST 1000", func(r *http.Request) { r.Header["Content-Type"] = []string{"application/json"} }},
+		"a large body":          {"PUT 65536", func(*http.Request) {}},
+		"a larger one":          {"PUT 65537", func(*http.Request) {}},
+		"a body in pieces": {"POST 4000", func(r *http.Request) {
+			r.Body = io.NopCloser(iotest.DataErrReader(iotest.OneByteReader(r.Body)))
+		}},
+		"a body that is to come": {"POST 1000", func(r *http.Request) { r.Body = later{r.Body} }},
+		"an unknown length":      {"POST 1000", func(r *http.Request) { r.ContentLength = -1 }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var seen []string
 			s := serve(t, func(nc net.Conn, r *http.Request, _ int) bool {
-				seen = append(seen, fmt.Sprint(r.Method, r.RequestURI, r.Host, r.Header, r.ContentLength, r.TransferEncoding, r.Close))
+				_, _ = io.Copy(io.Discard, r.Body)
 				_, _ = io.WriteString(nc, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
 				return false
 			})
 			tr := newTransport(t)
+			var sent []string
 			for _, rt := range []http.RoundTripper{tr, tr.Other} {
-				r := s.request(t, t.Context(), "GET")
-				change(r)
+				r := s.request(t, t.Context(), tt.call)
+				tt.change(r)
 				if _, err := rt.RoundTrip(r); err != nil {
 					t.Fatal(err)
 				}
+				sent = append(sent, s.took())
 			}
-			if seen[0] != seen[1] {
-				t.Errorf("sent %s; want %s", seen[0], seen[1])
+			if sent[0] != sent[1] {
+				t.Errorf("sent\n%.300q; want\n%.300q", sent[0], sent[1])
 			}
 		})
 	}
@@ -162,13 +190,29 @@ func TestOnlySimpleCallsAreOurOwn(t *testing.T) {
 		change(r)
 		return r
 	}
-	if !lean(plain(func(*http.Request) {})) || !lean(plain(func(r *http.Request) { r.Body = http.NoBody })) {
-		t.Error("a plain GET is not our own")
+	body := func(n int64) func(r *http.Request) {
+		return func(r *http.Request) {
+			r.Method, r.ContentLength, r.Body = "POST", n, io.NopCloser(strings.NewReader("x"))
+		}
+	}
+	for name, change := range map[string]func(r *http.Request){
+		"a GET": func(*http.Request) {}, "no body": func(r *http.Request) { r.Body = http.NoBody },
+		"a POST without one": func(r *http.Request) { r.Method = "POST" }, "the largest body": body(mostBody),
+	} {
+		if !lean(plain(change)) {
+			t.Errorf("%s is not our own", name)
+		}
 	}
 	for name, change := range map[string]func(r *http.Request){
 		"TLS":                   func(r *http.Request) { r.URL.Scheme = "https" },
-		"POST":                  func(r *http.Request) { r.Method = "POST" },
-		"a body":                func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("x")) },
+		"too long a body":       body(mostBody + 1),
+		"an unknown length":     body(-1),
+		"a length of none":      func(r *http.Request) { r.ContentLength = 1 },
+		"a tunnel":              func(r *http.Request) { r.Method = "CONNECT" },
+		"a method in two lines": func(r *http.Request) { r.Method = "GET\r" },
+		"no host":               func(r *http.Request) { r.URL.Host = "" },
+		"an odd Host":           func(r *http.Request) { r.Host = "a b" },
+		"a zone":                func(r *http.Request) { r.Host = "[fe80::1%25eth0]" },
 		"trailers":              func(r *http.Request) { r.Trailer = http.Header{"X": nil} },
 		"a connection to close": func(r *http.Request) { r.Close = true },
 		"an upgrade":            func(r *http.Request) { r.Header["Upgrade"] = []string{"websocket"} },

@@ -22,13 +22,14 @@ const (
 
 // child is a process of this run.
 type child struct {
-	name  string
-	addr  string
-	cmd   *exec.Cmd
-	said  *tail
-	ended chan struct{} // closed at its end; then err says how
-	err   error
-	ask   func() error // asks it to end
+	name   string
+	addr   string
+	secure string // where it listens for TLS, if it does
+	cmd    *exec.Cmd
+	said   *tail
+	ended  chan struct{} // closed at its end; then err says how
+	err    error
+	ask    func() error // asks it to end
 }
 
 // spawn starts cmd and keeps the end of what it says.
@@ -74,7 +75,7 @@ func spawnSelf(role string, env []string, args ...string) (*child, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s does not start: %w", role, err), c.stop())
 	}
-	c.addr = strings.TrimSpace(line)
+	c.addr, c.secure, _ = strings.Cut(strings.TrimSpace(line), " ")
 	return c, nil
 }
 

@@ -12,11 +12,15 @@ import (
 type request struct {
 	bytes  []byte
 	charge string // what X-Callora-Charge must say; "": nothing is charged here
+	answer int    // bytes of the answer's body
 }
 
-func newRequest(path, key, charge string) request {
-	text := "GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: callora-bench\r\nAccept: */*\r\nX-Api-Key: " + key + "\r\n\r\n"
-	return request{bytes: []byte(text), charge: charge}
+func newRequest(s shape, b buyer) request {
+	text := s.method + " /v1/call/" + b.slug + s.path + " HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: callora-bench\r\nAccept: */*\r\nX-Api-Key: " + b.key + "\r\n"
+	if s.body != "" {
+		text += "Content-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(s.body)) + "\r\n"
+	}
+	return request{bytes: []byte(text + "\r\n" + s.body), charge: b.charge, answer: s.answer}
 }
 
 // conn is a keep-alive HTTP/1.1 connection. It reads of an answer only what must be known, so that the generator takes
@@ -58,10 +62,11 @@ func (c *conn) call(r *request) error {
 		if h.status/100 == 1 {
 			continue
 		}
-		if err := c.skipBody(h); err != nil {
+		n, err := c.skipBody(h)
+		if err != nil {
 			return err
 		}
-		return h.check(r)
+		return h.check(r, n)
 	}
 }
 
@@ -73,12 +78,15 @@ type head struct {
 	charged bool // X-Callora-Charge is what was asked for
 }
 
-func (h head) check(r *request) error {
+// check holds an answer, of so many bytes, against the request.
+func (h head) check(r *request, bytes int) error {
 	switch {
 	case h.status != 200:
 		return fmt.Errorf("%w: status %d", errWrong, h.status)
 	case r.charge != "" && !h.charged:
 		return fmt.Errorf("%w: X-Callora-Charge is %q, not %q", errWrong, h.charge, r.charge)
+	case bytes != r.answer:
+		return fmt.Errorf("%w: a body of %d bytes, not %d", errWrong, bytes, r.answer)
 	}
 	return nil
 }
@@ -147,29 +155,31 @@ func parseHead(lines []byte, charge string) (head, error) {
 	return h, nil
 }
 
-func (c *conn) skipBody(h head) error {
+// skipBody reads a body to its end, and returns its size.
+func (c *conn) skipBody(h head) (bytes int, err error) {
 	if h.length >= 0 {
-		return c.skip(h.length)
+		return h.length, c.skip(h.length)
 	}
 	for {
 		line, err := c.line()
 		if err != nil {
-			return err
+			return bytes, err
 		}
 		size, err := strconv.ParseUint(string(line), 16, 31)
 		if err != nil {
-			return fmt.Errorf("a chunk's size is %q", line)
+			return bytes, fmt.Errorf("a chunk's size is %q", line)
 		}
 		if size == 0 {
 			break
 		}
 		if err := c.skip(int(size) + 2); err != nil {
-			return err
+			return bytes, err
 		}
+		bytes += int(size)
 	}
 	for { // trailers, up to an empty line
 		if line, err := c.line(); err != nil || len(line) == 0 {
-			return err
+			return bytes, err
 		}
 	}
 }

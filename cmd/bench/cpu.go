@@ -11,24 +11,33 @@ type cpu struct {
 
 func (c cpu) sum() float64 { return c.Generator + c.Upstream + c.Proxy + c.Database }
 
-// perCall is what each of the calls cost between two readings.
-func (c cpu) perCall(before cpu, calls int) cpu {
+func (c cpu) minus(d cpu) cpu {
+	return cpu{c.Generator - d.Generator, c.Upstream - d.Upstream, c.Proxy - d.Proxy, c.Database - d.Database}
+}
+
+func (c cpu) plus(d cpu) cpu {
+	return cpu{c.Generator + d.Generator, c.Upstream + d.Upstream, c.Proxy + d.Proxy, c.Database + d.Database}
+}
+
+// perCall is the share of each of so many calls.
+func (c cpu) perCall(calls int) cpu {
 	n := float64(max(calls, 1))
-	return cpu{(c.Generator - before.Generator) / n, (c.Upstream - before.Upstream) / n,
-		(c.Proxy - before.Proxy) / n, (c.Database - before.Database) / n}
+	return cpu{c.Generator / n, c.Upstream / n, c.Proxy / n, c.Database / n}
 }
 
 // middle is the median of each part.
 func middle(all []cpu) cpu {
-	part := func(of func(cpu) float64) float64 {
-		values := make([]float64, len(all))
-		for i, c := range all {
-			values[i] = of(c)
-		}
-		return median(values)
-	}
+	part := func(of func(cpu) float64) float64 { return median(each(all, of)) }
 	return cpu{
 		part(func(c cpu) float64 { return c.Generator }), part(func(c cpu) float64 { return c.Upstream }),
 		part(func(c cpu) float64 { return c.Proxy }), part(func(c cpu) float64 { return c.Database }),
 	}
+}
+
+func each(all []cpu, of func(cpu) float64) []float64 {
+	values := make([]float64, len(all))
+	for i, c := range all {
+		values[i] = of(c)
+	}
+	return values
 }

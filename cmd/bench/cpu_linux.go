@@ -2,77 +2,104 @@ package main
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const tickMicros = 10_000 // /proc counts in hundredths of a second
 
 // usedCPU reads what this run's processes have used so far, in microseconds. Those that have ended count with their
 // parents. What cannot be read counts as nothing.
-func (r *rig) usedCPU(proxy *child) cpu {
-	var c cpu
+func (r *rig) usedCPU(proxies []*child) (c cpu) {
+	all := processes()
 	self := os.Getpid()
-	c.Generator, _ = procCPU(self, false)
-	c.Upstream, _ = procCPU(r.upstream.cmd.Process.Pid, false)
-	c.Proxy, _ = procCPU(proxy.cmd.Process.Pid, false)
-	server := 0
-	for _, pid := range postgresOf(self) {
-		server = pid
-		c.Database, _ = procCPU(pid, true)
+	c.Generator = all[self].own
+	c.Upstream = all[r.upstream.cmd.Process.Pid].own
+	for _, p := range proxies {
+		c.Proxy += all.tree(p.cmd.Process.Pid)
 	}
-	for _, pid := range postgresOf(server) {
-		used, _ := procCPU(pid, true)
-		c.Database += used
+	for pid, p := range all {
+		if p.parent == self && p.name == "postgres" {
+			c.Database += all.tree(pid)
+		}
 	}
 	return c
 }
 
-// postgresOf returns the PostgreSQL processes whose parent is pid.
-func postgresOf(pid int) (found []int) {
+// process is what is known of a running one; times in microseconds.
+type process struct {
+	name   string
+	parent int
+	own    float64
+	ended  float64 // of children that have ended
+}
+
+type table map[int]process
+
+// tree is what a process and its children have used.
+func (t table) tree(pid int) float64 {
+	used := t[pid].own + t[pid].ended
+	for child, p := range t {
+		if p.parent == pid {
+			used += t.tree(child)
+		}
+	}
+	return used
+}
+
+func processes() table {
+	all := table{}
 	dirs, _ := os.ReadDir("/proc")
 	for _, d := range dirs {
-		child, err := strconv.Atoi(d.Name())
+		pid, err := strconv.Atoi(d.Name())
 		if err != nil {
 			continue
 		}
-		if name, f := procStat(child); name == "postgres" && f[1] == strconv.Itoa(pid) {
-			found = append(found, child)
-		}
-	}
-	return found
-}
-
-// procCPU is the time a process used, and those of its children that have ended.
-func procCPU(pid int, children bool) (micros float64, ok bool) {
-	_, f := procStat(pid)
-	last := 12 // utime, stime, then the same of ended children
-	if children {
-		last = 14
-	}
-	if len(f) <= last {
-		return 0, false
-	}
-	for _, ticks := range f[11 : last+1] {
-		n, err := strconv.ParseFloat(ticks, 64)
+		text, err := os.ReadFile("/proc/" + d.Name() + "/stat")
 		if err != nil {
-			return 0, false
+			continue // it has ended
 		}
-		micros += n * tickMicros
+		s := string(text)
+		open, end := strings.IndexByte(s, '('), strings.LastIndexByte(s, ')')
+		if open < 0 || end < open {
+			continue
+		}
+		f := strings.Fields(s[end+1:])
+		if len(f) < 15 {
+			continue
+		}
+		parent, _ := strconv.Atoi(f[1])
+		all[pid] = process{s[open+1 : end], parent, ticks(f[11]) + ticks(f[12]), ticks(f[13]) + ticks(f[14])}
 	}
-	return micros, true
+	return all
 }
 
-// procStat returns a process's name, and the fields of its state that follow the name.
-func procStat(pid int) (name string, fields []string) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return "", nil // it has ended
+func ticks(text string) float64 {
+	n, _ := strconv.ParseFloat(text, 64)
+	return n * tickMicros
+}
+
+// othersCPU returns a function that tells which share of the machine others than this run's processes have used since, and
+// what a hypervisor has kept from it.
+func othersCPU() func() float64 {
+	start, busy, ours := time.Now(), machineBusy(), processes().tree(os.Getpid())
+	return func() float64 {
+		others := machineBusy() - busy - (processes().tree(os.Getpid()) - ours)
+		return max(others, 0) / float64(time.Since(start).Microseconds()) / float64(runtime.NumCPU())
 	}
-	s := string(text)
-	open, end := strings.IndexByte(s, '('), strings.LastIndexByte(s, ')')
-	if open < 0 || end < open {
-		return "", nil
+}
+
+// machineBusy is the time that all processors have been busy, or away, since the machine's start.
+func machineBusy() (micros float64) {
+	text, _ := os.ReadFile("/proc/stat")
+	line, _, _ := strings.Cut(string(text), "\n")
+	for i, f := range strings.Fields(line) {
+		switch i { // user, nice, system, irq, softirq, steal; not idle and iowait
+		case 1, 2, 3, 6, 7, 8:
+			micros += ticks(f)
+		}
 	}
-	return s[open+1 : end], strings.Fields(s[end+1:])
+	return micros
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -13,23 +14,14 @@ type latency struct {
 	Calls  int       `json:"calls"`
 }
 
-// latencies measures all targets at the same rate, one after the other in each round.
-func (b *bench) latencies(ctx context.Context, gates map[string]*gateway, perSecond float64) ([]latency, error) {
-	targets := []struct {
-		name string
-		load load
-		took func(tally, error) error
-	}{
-		{direct, b.rig.direct(), b.rig.upstream.failed},
-		{bare, b.rig.proxied(), b.rig.bare.failed},
-		{async, gates[async].load(), gates[async].took},
-		{durable, gates[durable].load(), gates[durable].took},
-	}
-	found := make([]latency, len(targets))
+// latencies measures all targets, and calls to the upstream itself, at the same rate, one after the other in each round.
+func (b *bench) latencies(ctx context.Context, kind traffic, targets []*target, perSecond float64) ([]latency, error) {
+	all := slices.Insert(slices.Clone(targets), 0, uncharged(direct, b.rig.upstream, b.rig.upstream.addr))
+	found := make([]latency, len(all))
 	for round := range b.opt.latencyRounds {
-		b.say("latency at %.0f calls/s, round %d of %d", perSecond, round+1, b.opt.latencyRounds)
-		for i, target := range targets {
-			t, err := target.load.arrive(ctx, perSecond, b.opt.latencyFor)
+		b.say("%s, latency at %.0f calls/s, round %d of %d", kind.name, perSecond, round+1, b.opt.latencyRounds)
+		for i, target := range all {
+			t, err := target.load(kind, b.opt.conns, b.opt.warmUp).arrive(ctx, perSecond, b.opt.latencyFor)
 			if err := target.took(t, err); err != nil {
 				return nil, err
 			}
@@ -38,22 +30,12 @@ func (b *bench) latencies(ctx context.Context, gates map[string]*gateway, perSec
 			f.Calls += t.calls
 			f.P50 = append(f.P50, micros(t.quantile(0.5)))
 			f.P99 = append(f.P99, micros(t.quantile(0.99)))
-			if g := gates[target.name]; g != nil {
-				if err := b.cooldown(ctx, g); err != nil {
-					return nil, err
-				}
+			if err := target.rest(ctx); err != nil {
+				return nil, err
 			}
 		}
 	}
 	return found, nil
-}
-
-// failed is gateway.took for a child that charges nothing.
-func (c *child) failed(_ tally, err error) error {
-	if err != nil {
-		return c.whyFailed(err)
-	}
-	return nil
 }
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }

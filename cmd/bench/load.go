@@ -14,9 +14,9 @@ import (
 // patience is how long after its planned end a load may still wait for answers.
 const patience = 30 * time.Second
 
-// load is a number of connections to one place and the requests they send.
+// load is a number of connections, spread over some addresses, and the requests they send.
 type load struct {
-	addr     string
+	addrs    []string
 	requests []request
 	conns    int
 	lead     time.Duration // at the start, not measured: connections are made, caches and leases filled
@@ -31,8 +31,6 @@ type tally struct {
 	took      time.Duration   // less the lead
 	latencies []time.Duration // of an arriving load only, after the lead, sorted
 }
-
-func (t tally) perSecond() float64 { return float64(t.measured) / t.took.Seconds() }
 
 // quantile returns the latency that the share q of the calls did not exceed.
 func (t tally) quantile(q float64) time.Duration {
@@ -91,8 +89,8 @@ func (l load) drive(ctx context.Context, d time.Duration, start func(), more nex
 			_ = c.nc.Close() // it was read to the end of its last answer, or has failed
 		}
 	}()
-	for range l.conns {
-		c, err := dial(l.addr)
+	for i := range l.conns {
+		c, err := dial(l.addrs[i%len(l.addrs)])
 		if err != nil {
 			return tally{}, err
 		}

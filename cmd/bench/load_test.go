@@ -17,9 +17,9 @@ func serving(t *testing.T, h http.HandlerFunc, requests int) load {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
-	l := load{addr: strings.TrimPrefix(s.URL, "http://"), conns: 4}
+	l := load{addrs: []string{strings.TrimPrefix(s.URL, "http://")}, conns: 4}
 	for range requests {
-		l.requests = append(l.requests, newRequest(quotePath, "key", ""))
+		l.requests = append(l.requests, newRequest(getQuote, buyer{}))
 	}
 	return l
 }
@@ -69,7 +69,7 @@ func TestALoadFailsWhenAnyAnswerIsWrong(t *testing.T) {
 func TestACallsLatencyCountsFromTheMomentItWasDue(t *testing.T) {
 	t.Parallel()
 	l := serving(t, upstream, 1)
-	c, err := dial(l.addr)
+	c, err := dial(l.addrs[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,13 +118,15 @@ func TestQuantilesAndMedians(t *testing.T) {
 func TestJudgeMarksWhatMissesItsBar(t *testing.T) {
 	t.Parallel()
 	f := findings{
-		Rates:     []rate{{Target: bare, Ratio: []float64{1}}, {Target: async, Ratio: []float64{0.9, 1.1, 1.2}}, {Target: durable, Ratio: []float64{0.7}}},
-		Latencies: []latency{{Target: direct, P99: []float64{1000}}, {Target: async, P99: []float64{2900}}, {Target: durable, P99: []float64{9100}}},
-		Spread:    []spread{{Mode: async, Cost: []float64{-2}}, {Mode: durable, Cost: []float64{11}}},
-		Writer:    []writing{{Batch: 2000, RowsPerSec: 50_000, Right: true}, {Batch: 64, RowsPerSec: 1, Right: true}},
-		Books:     []books{{Charged: 5, Events: 5}, {Charged: 5, Events: 4}},
+		Sent: []sent{{
+			Rates:     []rate{{Target: bare, Ratio: []float64{1}}, {Target: async, Ratio: []float64{0.9, 1.2, 1.3}}, {Target: durable, Ratio: []float64{0.94}}},
+			Latencies: []latency{{Target: bare, P99: []float64{1000}}, {Target: async, P99: []float64{900}}, {Target: durable, P99: []float64{9100}}},
+		}},
+		Spread: []spread{{Mode: async, Cost: []float64{-2}, Crowd: []float64{31}}, {Mode: durable, Cost: []float64{16}, Crowd: []float64{29}}},
+		Writer: []writing{{Batch: 2000, RowsPerSec: 150_000, Right: true}, {Batch: 64, RowsPerSec: 1, Right: true}},
+		Books:  []books{{Charged: 5, Events: 5}, {Charged: 5, Events: 4}},
 	}
-	want := []bool{true, false, true, false, true, false, true, false}
+	want := []bool{true, false, true, false, true, false, false, true, true, false}
 	got := f.judge()
 	if len(got) != len(want) {
 		t.Fatalf("%d bars, want %d", len(got), len(want))

@@ -83,6 +83,11 @@ func (b *bench) measure(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if b.opt.does(partNodes) {
+		if b.found.Nodes, err = b.nodes(ctx); err != nil {
+			return err
+		}
+	}
 	if b.opt.does(partWriter) {
 		for _, batch := range []int{2000, 64} {
 			w, err := b.writer(ctx, batch)
@@ -95,28 +100,74 @@ func (b *bench) measure(ctx context.Context) (err error) {
 	return nil
 }
 
-// calls measures throughput and, at a share of what was found, latency.
-func (b *bench) calls(ctx context.Context) (err error) {
-	gates := map[string]*gateway{}
-	for _, mode := range modes {
-		if gates[mode], err = b.start(ctx, mode, mode, everyday); err != nil {
+// calls measures throughput and, at a share of what was found, latency, kind by kind.
+func (b *bench) calls(ctx context.Context) error {
+	targets := []*target{uncharged(bare, b.rig.bare, b.rig.bare.addr)}
+	if b.rig.nginx != nil {
+		targets = append(targets, uncharged("nginx", b.rig.nginx, b.rig.nginx.addr))
+	}
+	var gateways []*gateway
+	places := []place{{name: async, mode: async}, {name: durable, mode: durable}}
+	if b.opt.against != "" {
+		for _, p := range places {
+			p.name, p.program = p.name+before, b.opt.against
+			places = append(places, p)
+		}
+	}
+	for _, p := range places {
+		p.market = everyday
+		g, err := b.start(ctx, p)
+		if err != nil {
+			return err
+		}
+		gateways, targets = append(gateways, g), append(targets, g.target(b))
+	}
+	for _, kind := range b.opt.kinds {
+		s := sent{Kind: kind.name}
+		var err error
+		if s.Rates, err = b.throughput(ctx, kind, targets); err != nil {
+			return err
+		}
+		if b.opt.does(partLatency) && kind.plain && !kind.secure {
+			s.Arrivals = b.opt.share * median(s.rate(durable).Calls)
+			if s.Latencies, err = b.latencies(ctx, kind, targets, s.Arrivals); err != nil {
+				return err
+			}
+		}
+		b.found.Sent = append(b.found.Sent, s)
+	}
+	for _, g := range gateways {
+		if err := b.end(ctx, g); err != nil {
 			return err
 		}
 	}
-	if b.found.Rates, err = b.throughput(ctx, gates); err != nil {
-		return err
+	return nil
+}
+
+// cooldown lets a gateway finish what a load left behind, so that it does not slow the next target down.
+func (b *bench) cooldown(ctx context.Context, g *gateway) error {
+	if !b.opt.cooldown {
+		return nil
 	}
-	if b.opt.does(partLatency) {
-		most := median(b.found.Rates[2].Calls) // of durable
-		b.found.Arrivals = b.opt.share * most
-		if b.found.Latencies, err = b.latencies(ctx, gates, b.found.Arrivals); err != nil {
-			return err
-		}
+	return g.quiet(ctx)
+}
+
+// start is rig.start, with a word to whoever waits.
+func (b *bench) start(ctx context.Context, p place) (*gateway, error) {
+	b.say("serving %s: %d APIs, %d consumers, %d keys", p.name, p.market.apis, p.market.consumers, p.market.keys)
+	g, err := b.rig.start(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("serve %s: %w", p.name, err)
 	}
-	for _, mode := range modes {
-		if err := b.end(ctx, gates[mode]); err != nil {
-			return err
-		}
+	return g, nil
+}
+
+// end closes a gateway and keeps its books.
+func (b *bench) end(ctx context.Context, g *gateway) error {
+	done, err := g.close(ctx, b.rig)
+	if err != nil {
+		return fmt.Errorf("end %s: %w", g.name, err)
 	}
+	b.found.Books = append(b.found.Books, done)
 	return nil
 }

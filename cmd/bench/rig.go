@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/CalloraOrg/callora-backend/adapters/pgserver"
-	"github.com/CalloraOrg/callora-backend/db"
 )
 
 // rig is everything that a run needs around it: the program under test, its database server, an upstream and the bare
@@ -23,8 +22,10 @@ type rig struct {
 	dir      string
 	program  string // callora
 	pg       *pgserver.Server
+	tls      certificate
 	upstream *child
 	bare     *child
+	nginx    *child         // nil: there is none on this machine
 	ends     []func() error // in the order of starts
 }
 
@@ -54,15 +55,25 @@ func newRig(ctx context.Context, opt options, say func(string, ...any)) (_ *rig,
 		return nil, err
 	}
 	r.ends = append(r.ends, r.pg.Stop)
-	if r.upstream, err = spawnSelf(roleUpstream, nil); err != nil {
+	if r.tls, err = newCertificate(r.dir); err != nil {
+		return nil, err
+	}
+	if r.upstream, err = spawnSelf(roleUpstream, nil, r.tls.cert, r.tls.key); err != nil {
 		return nil, err
 	}
 	r.ends = append(r.ends, r.upstream.stop)
-	r.bare, err = spawnSelf(roleBare, []string{"GOGC=" + strconv.Itoa(opt.bareGC)}, "http://"+r.upstream.addr, strconv.Itoa(opt.conns))
+	r.bare, err = spawnSelf(roleBare, []string{"GOGC=" + strconv.Itoa(opt.bareGC), r.tls.trusted()},
+		"http://"+r.upstream.addr, "https://"+r.upstream.secure, strconv.Itoa(opt.conns))
 	if err != nil {
 		return nil, err
 	}
 	r.ends = append(r.ends, r.bare.stop)
+	if r.nginx, err = r.startNginx(ctx); err != nil {
+		return nil, err
+	}
+	if r.nginx == nil {
+		say("there is no nginx on this machine to compare with")
+	}
 	return r, nil
 }
 
@@ -75,17 +86,7 @@ func (r *rig) close() (err error) {
 	return err
 }
 
-// direct and proxied are the loads that nothing is charged for. They send what paid calls send, to the byte.
-func (r *rig) direct() load { return r.plain(r.upstream) }
-
-func (r *rig) proxied() load { return r.plain(r.bare) }
-
-func (r *rig) plain(c *child) load {
-	const key = "ck_live_000000000000000000000000000000000000000000000000"
-	return load{addr: c.addr, conns: r.opt.conns, lead: r.opt.warmUp, requests: []request{newRequest("/v1/call/quotes-0"+quotePath, key, "")}}
-}
-
-// database makes a migrated database and returns its address.
+// database makes an empty database and returns its address.
 func (r *rig) database(ctx context.Context, name string) (string, error) {
 	server, err := sql.Open("postgres", r.pg.URL("postgres"))
 	if err != nil {
@@ -95,14 +96,7 @@ func (r *rig) database(ctx context.Context, name string) (string, error) {
 	if _, err := server.ExecContext(ctx, "CREATE DATABASE "+name); err != nil {
 		return "", fmt.Errorf("make database %s: %w", name, err)
 	}
-	url := r.pg.URL(name)
-	handle, err := sql.Open("postgres", url)
-	if err != nil {
-		return "", err
-	}
-	defer handle.Close()
-	_, err = db.Up(ctx, handle)
-	return url, err
+	return r.pg.URL(name), nil
 }
 
 // freeAddr is an address on this machine that nobody listens on at the moment.

@@ -3,23 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
-// Names of what is measured. async and durable are METERING_MODE.
-const (
-	direct  = "direct"
-	bare    = "bare"
-	async   = "async"
-	durable = "durable"
-)
+// everyday is the marketplace of the throughput and latency runs: several consumers, so that no vault is special, each with a key
+// for an upstream over plain HTTP and one for an upstream over TLS.
+var everyday = market{apis: 8, consumers: 16, keys: 32}
 
-var modes = []string{async, durable}
-
-// everyday is the marketplace of the throughput and latency runs: several consumers, so that no vault is special.
-var everyday = market{apis: 4, consumers: 16, keys: 16}
-
-// rate is a target's calls per second in each round, and what share of the bare proxy's of the same round that was.
+// rate is a target's calls per second in each round, what share of the bare proxy's of the same round that was, and what
+// processor time a call cost.
 type rate struct {
 	Target string    `json:"target"`
 	Calls  []float64 `json:"callsPerSecond"`
@@ -27,115 +20,61 @@ type rate struct {
 	CPU    []cpu     `json:"cpuMicrosPerCall"`
 }
 
-// throughput alternates the targets, so that a slower minute of the machine slows all of them.
-func (b *bench) throughput(ctx context.Context, gates map[string]*gateway) ([]rate, error) {
-	rates := []rate{{Target: bare}, {Target: async}, {Target: durable}}
+// throughput alternates the targets, the first of which is the bare proxy, so that a slower minute of the machine slows
+// all of them.
+func (b *bench) throughput(ctx context.Context, kind traffic, targets []*target) ([]rate, error) {
+	rates := make([]rate, len(targets))
+	for i, t := range targets {
+		rates[i].Target = t.name
+	}
 	for round := range b.opt.rounds {
-		before := b.rig.usedCPU(b.rig.bare)
-		t, err := b.rig.proxied().saturate(ctx, b.opt.roundFor)
-		if err != nil {
-			return nil, b.rig.bare.whyFailed(err)
-		}
-		rates[0].add(t.perSecond(), t.perSecond(), b.rig.usedCPU(b.rig.bare).perCall(before, t.calls))
-		for i, mode := range modes {
-			g := gates[mode]
-			before, charged := b.rig.usedCPU(g.child), g.charged
-			calls, err := b.saturate(ctx, g, b.opt.roundFor)
-			if err != nil {
-				return nil, err
+		sums := make([]share, len(targets))
+		for slice := range b.opt.slices {
+			for i := range targets {
+				at := (i + slice) % len(targets)
+				if err := sums[at].load(ctx, b, kind, targets[at]); err != nil {
+					return nil, err
+				}
 			}
-			rates[i+1].add(calls, t.perSecond(), b.rig.usedCPU(g.child).perCall(before, g.charged-charged))
 		}
-		b.say("round %d of %d: bare %.0f, async %.0f, durable %.0f calls/s", round+1, b.opt.rounds,
-			rates[0].Calls[round], rates[1].Calls[round], rates[2].Calls[round])
+		var line strings.Builder
+		for i, s := range sums {
+			rates[i].add(s, sums[0])
+			fmt.Fprintf(&line, "%s %.0f, ", targets[i].name, s.perSecond())
+		}
+		b.say("%s, round %d of %d: %s calls/s", kind.name, round+1, b.opt.rounds, strings.TrimSuffix(line.String(), ", "))
 	}
 	return rates, nil
 }
 
-func (r *rate) add(calls, bare float64, used cpu) {
-	r.CPU = append(r.CPU, used)
-	r.Calls = append(r.Calls, calls)
-	r.Ratio = append(r.Ratio, calls/bare)
+func (r *rate) add(s, bare share) {
+	r.Calls = append(r.Calls, s.perSecond())
+	r.Ratio = append(r.Ratio, s.perSecond()/bare.perSecond())
+	r.CPU = append(r.CPU, s.used.perCall(s.calls))
 }
 
-// spread is how much slower calls with many keys of many APIs are than calls of one API by as many consumers with a key
-// each. Crowd is the same for many more consumers, which costs the database a lease each.
-type spread struct {
-	Mode  string    `json:"mode"`
-	One   []float64 `json:"oneAPICallsPerSecond"`
-	Many  []float64 `json:"manyKeysCallsPerSecond"`
-	Cost  []float64 `json:"costPercent"`
-	Crowd []float64 `json:"crowdCostPercent"`
+// share is what came of a target's loads in a round.
+type share struct {
+	calls, measured int
+	took            time.Duration
+	used            cpu
 }
 
-const crowdOfConsumers = 300
+func (s *share) perSecond() float64 { return float64(s.measured) / s.took.Seconds() }
 
-func (b *bench) spread(ctx context.Context) (found []spread, err error) {
-	few := everyday.consumers
-	for _, mode := range modes {
-		b.say("%s: one API against %d, for %d and %d consumers", mode, b.opt.keys, few, crowdOfConsumers)
-		var gateways []*gateway
-		for _, m := range []market{{1, few, few}, {b.opt.keys, few, b.opt.keys}, {b.opt.keys, crowdOfConsumers, b.opt.keys}} {
-			g, err := b.start(ctx, fmt.Sprintf("spread%d_%s", len(gateways), mode), mode, m)
-			if err != nil {
-				return nil, err
-			}
-			gateways = append(gateways, g)
-		}
-		s := spread{Mode: mode}
-		for range b.opt.spreadRounds {
-			var calls [3]float64
-			for i, g := range gateways {
-				if calls[i], err = b.saturate(ctx, g, b.opt.roundFor); err != nil {
-					return nil, err
-				}
-			}
-			s.One, s.Many = append(s.One, calls[0]), append(s.Many, calls[1])
-			s.Cost, s.Crowd = append(s.Cost, 100*(1-calls[1]/calls[0])), append(s.Crowd, 100*(1-calls[2]/calls[0]))
-		}
-		found = append(found, s)
-		for _, g := range gateways {
-			if err := b.end(ctx, g); err != nil {
-				return nil, err
-			}
-		}
+// load adds a load and what it leaves to do.
+func (s *share) load(ctx context.Context, b *bench, kind traffic, t *target) error {
+	start := b.rig.usedCPU(t.procs)
+	got, err := t.load(kind, b.opt.conns, b.opt.warmUp).saturate(ctx, b.opt.roundFor/time.Duration(b.opt.slices))
+	if err := t.took(got, err); err != nil {
+		return err
 	}
-	return found, nil
-}
-
-// saturate loads a gateway, waits until it has finished what that left behind, and returns its calls per second.
-func (b *bench) saturate(ctx context.Context, g *gateway, d time.Duration) (float64, error) {
-	t, err := g.load().saturate(ctx, d)
-	if err := g.took(t, err); err != nil {
-		return 0, err
+	if err := t.rest(ctx); err != nil {
+		return err
 	}
-	return t.perSecond(), b.cooldown(ctx, g)
-}
-
-// cooldown lets a gateway finish what a load left behind, so that it does not slow the next target down.
-func (b *bench) cooldown(ctx context.Context, g *gateway) error {
-	if !b.opt.cooldown {
-		return nil
-	}
-	return g.quiet(ctx)
-}
-
-// start is rig.start, with a word to whoever waits.
-func (b *bench) start(ctx context.Context, name, mode string, m market) (*gateway, error) {
-	b.say("serving %d APIs, %d consumers, %d keys, %s", m.apis, m.consumers, m.keys, mode)
-	g, err := b.rig.start(ctx, name, mode, m)
-	if err != nil {
-		return nil, fmt.Errorf("serve %s: %w", name, err)
-	}
-	return g, nil
-}
-
-// end closes a gateway and keeps its books.
-func (b *bench) end(ctx context.Context, g *gateway) error {
-	done, err := g.close(ctx)
-	if err != nil {
-		return fmt.Errorf("end %s: %w", g.name, err)
-	}
-	b.found.Books = append(b.found.Books, done)
+	s.calls += got.calls
+	s.measured += got.measured
+	s.took += got.took
+	s.used = s.used.plus(b.rig.usedCPU(t.procs).minus(start))
 	return nil
 }

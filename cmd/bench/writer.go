@@ -26,6 +26,7 @@ const bookPage = 500
 type writing struct {
 	Batch       int      `json:"batch"`
 	RowsPerSec  float64  `json:"rowsPerSecond"`
+	Others      float64  `json:"machineUsedByOthers"` // a share, while it wrote
 	Indexed     float64  `json:"revenueRowsPerSecond"`
 	Rows        int      `json:"rows"`
 	Right       bool     `json:"booksRight"`
@@ -46,6 +47,9 @@ func (b *bench) writer(ctx context.Context, batch int) (w writing, err error) {
 		return w, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := b.rig.run(ctx, b.rig.program, url, "migrate", "up"); err != nil {
+		return w, err
+	}
 	m := market{apis: 1, consumers: writerCount, keys: writerCount}
 	if _, err := m.insert(ctx, db.DB, "http://"+b.rig.upstream.addr); err != nil {
 		return w, err
@@ -54,11 +58,12 @@ func (b *bench) writer(ctx context.Context, batch int) (w writing, err error) {
 	if err != nil {
 		return w, err
 	}
-	begin := time.Now()
+	begin, others := time.Now(), othersCPU()
 	if err := write(ctx, writers, batch, begin.Add(b.opt.writerFor)); err != nil {
 		return w, err
 	}
 	took := time.Since(begin)
+	w.Others = others()
 	for _, p := range writers {
 		w.Rows += p.rows
 	}
@@ -84,7 +89,7 @@ func newWriters(ctx context.Context, db *sqlx.DB) ([]*eventWriter, error) {
 	}
 	err := db.SelectContext(ctx, &who, `
 		SELECT k.user_id, k.api_id, k.id, e.id AS endpoint_id
-		FROM api_keys k JOIN api_endpoints e ON e.api_id = k.api_id AND e.path = $1 ORDER BY k.id`, quotePath)
+		FROM api_keys k JOIN api_endpoints e ON e.api_id = k.api_id AND e.path = $1 ORDER BY k.id`, getQuote.path)
 	if err != nil {
 		return nil, fmt.Errorf("look for keys: %w", err)
 	}
@@ -171,4 +176,15 @@ func (w *writing) book(ctx context.Context, db *sqlx.DB, writers []*eventWriter)
 	}
 	w.Right = stored == w.Rows && booked == w.Rows && len(w.WhatIsWrong) == 0
 	return nil
+}
+
+// audit names the invariants of the money that do not hold.
+func audit(ctx context.Context, db *sqlx.DB, broken *[]string) error {
+	all, err := postgres.NewAuditor(db).Invariants(ctx)
+	for _, i := range all {
+		if !i.Holds() {
+			*broken = append(*broken, fmt.Sprintf("%s: %s %s, %s %s", i.Name, i.LeftName, i.Left, i.RightName, i.Right))
+		}
+	}
+	return err
 }

@@ -82,6 +82,7 @@ func (t *Charger) Reserve(ctx context.Context, consumer id.ID, price money.Amoun
 	for {
 		h := &hold{account: t.account(consumer), price: price.Stroops()}
 		if h.price == 0 {
+			h.account.shard.open.Add(1)
 			return h, nil // a free call needs no money, only its record
 		}
 		l, err := h.account.reserve(ctx, h.price, now)
@@ -92,6 +93,7 @@ func (t *Charger) Reserve(ctx context.Context, consumer id.ID, price money.Amoun
 			return nil, err
 		}
 		h.lease = l
+		h.account.shard.open.Add(1)
 		return h, nil
 	}
 }

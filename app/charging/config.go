@@ -30,8 +30,8 @@ type Config struct {
 	MaintainEvery time.Duration // how often leases are renewed, given back and closed
 	GrantTimeout  time.Duration
 	BatchMax      int           // records of one statement
-	DurableWait   time.Duration // how long a batch waits for more records in durable mode, when calls come in parallel
-	AsyncFlush    time.Duration // the same in async mode
+	DurableWait   time.Duration // how long a batch waits at most for calls in flight, in durable mode
+	AsyncFlush    time.Duration // how long a batch gathers in async mode
 	QueueMax      int           // records waiting on this node, beyond which calls are refused
 	Shards        int           // writers; a vault always belongs to the same one
 	CommitTimeout time.Duration // how long a call waits for its charge before it is given up

@@ -229,49 +229,6 @@ func TestAsyncAnswersAtOnceAndStoresSoon(t *testing.T) {
 	})
 }
 
-func TestDurableBatchesWaitForCompanyOnlyInCompany(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t)
-		consumer := newID()
-		h.bank.Fund(consumer, usdc("1000"))
-		charger := h.node(func(c *Config) { c.Shards, c.DurableWait = 1, time.Millisecond })
-		took := func(calls int) time.Duration {
-			start := time.Now()
-			var wg sync.WaitGroup
-			for range calls {
-				wg.Go(func() {
-					if err := call(charger, consumer, usdc("0.1")); err != nil {
-						t.Error(err)
-					}
-				})
-			}
-			wg.Wait()
-			return time.Since(start)
-		}
-		took(1) // gets the lease
-		if d := took(1); d != 0 {
-			t.Errorf("a lone call waited %s", d)
-		}
-		waited := false
-		for range 50 { // which of them share a batch is for the scheduler to say
-			d := took(8)
-			waited = waited || d > 0
-			if d > 2*time.Millisecond {
-				t.Errorf("calls in company waited %s", d)
-			}
-		}
-		if !waited {
-			t.Error("calls in company never waited for each other")
-		}
-		took(1)
-		if d := took(1); d != 0 {
-			t.Errorf("a call that is alone again waited %s", d)
-		}
-		drain(t, charger)
-	})
-}
-
 func TestAFullQueueRefusesCalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

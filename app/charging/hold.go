@@ -58,6 +58,7 @@ func (h *hold) Release() {
 
 // finish ends the hold, which was charged to the lease payer; the zero id: not at all.
 func (h *hold) finish(payer id.ID) {
+	h.account.shard.open.Add(-1)
 	if h.lease != nil {
 		h.account.finish(h.lease, h.price, payer)
 	}

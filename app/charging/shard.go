@@ -18,13 +18,20 @@ const (
 // (group commit). Two writers for one lease would wait for each other's row locks.
 type shard struct {
 	charger *Charger
-	wake    chan struct{}
+	wake    chan struct{}         // there is something to do
+	enough  chan struct{}         // and as much as a gathering waits for
+	timer   *time.Timer           // of a gathering
 	failed  atomic.Bool           // the last attempt failed
 	trouble atomic.Pointer[error] // with this
 	begun   atomic.Int64          // when the journal was asked, in the charger's time; 0 when it is not being asked
 
+	open atomic.Int64 // calls in flight: reserved, and neither stored nor given up
+
 	mu       sync.Mutex
 	queue    []*entry
+	first    time.Time       // when the queue's first came
+	wanted   int             // how long the queue must be for a gathering to end; 0: there is none
+	late     int             // calls in flight that did not come to the last one
 	left     []*entry        // taken from the queue, perhaps not answered for
 	moving   []kept          // leases to replace
 	closed   bool            // takes nothing more
@@ -35,7 +42,11 @@ type shard struct {
 }
 
 func newShard(t *Charger) *shard {
-	return &shard{charger: t, wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	s := &shard{
+		charger: t, wake: make(chan struct{}, 1), enough: make(chan struct{}, 1), timer: time.NewTimer(time.Hour), stop: make(chan struct{}),
+	}
+	s.timer.Stop()
+	return s
 }
 
 // push hands an entry over; false when the shard has stopped.
@@ -47,17 +58,25 @@ func (s *shard) push(n *entry) bool {
 	}
 	s.charger.queued.Add(1)
 	s.queue = append(s.queue, n)
-	first := len(s.queue) == 1
+	first, enough := len(s.queue) == 1, len(s.queue) == s.wanted
+	if first {
+		s.first = s.charger.now()
+	}
 	s.mu.Unlock()
 	if first {
 		s.nudge()
 	}
+	if enough {
+		tell(s.enough)
+	}
 	return true
 }
 
-func (s *shard) nudge() {
+func (s *shard) nudge() { tell(s.wake) }
+
+func tell(c chan struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -71,7 +90,7 @@ func (s *shard) take(most int) []*entry {
 		return s.left
 	}
 	s.left = slices.Clone(s.queue[:most])
-	s.queue = slices.Delete(s.queue, 0, most)
+	s.queue, s.first = slices.Delete(s.queue, 0, most), s.charger.now()
 	return s.left
 }
 
@@ -95,34 +114,22 @@ func (s *shard) drain(ctx context.Context) {
 }
 
 func (s *shard) run() {
-	last := 0 // records of the last batch
 	for stopping := false; !stopping; {
 		select {
 		case <-s.wake:
-			if linger := s.linger(last); linger > 0 {
-				s.pause(linger)
-			}
 		case <-s.stop:
 			stopping = true
 		}
-		s.replaceDue()
-		for batch := s.take(s.charger.cfg.BatchMax); len(batch) > 0; batch = s.take(s.charger.cfg.BatchMax) {
-			last = len(batch)
+		for {
+			s.replaceDue()
+			s.gather()
+			batch := s.take(s.charger.cfg.BatchMax)
+			if len(batch) == 0 {
+				break
+			}
 			s.store(batch)
 		}
 	}
-}
-
-// linger is how long a batch waits for company. In durable mode calls wait for it, so a caller who comes alone, after a
-// batch of one, does not.
-func (s *shard) linger(last int) time.Duration {
-	switch {
-	case s.charger.cfg.Mode == Async:
-		return s.charger.cfg.AsyncFlush
-	case last > 1:
-		return s.charger.cfg.DurableWait
-	}
-	return 0
 }
 
 // overdue reports whether the journal has been asked and has not answered in the time that a caller waits.

@@ -83,7 +83,7 @@ type Gateway struct {
 type Metering struct {
 	Mode          charging.Mode `env:"METERING_MODE" envDefault:"durable"`
 	BatchMax      int           `env:"METERING_BATCH_MAX" envDefault:"2000"`
-	BatchWait     Millis        `env:"METERING_BATCH_WAIT_MS" envDefault:"1"`
+	BatchWait     Millis        `env:"METERING_BATCH_WAIT_MS" envDefault:"2"`
 	AsyncFlush    Millis        `env:"METERING_ASYNC_FLUSH_MS" envDefault:"20"`
 	QueueMax      int           `env:"METERING_QUEUE_MAX" envDefault:"20000"`
 	Shards        int           `env:"METERING_SHARDS" envDefault:"1"`

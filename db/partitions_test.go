@@ -156,7 +156,7 @@ func TestAPartitionIsLikeItsParent(t *testing.T) {
 		t.Errorf("%d partitions with attached indexes, want %d", len(indexes), want)
 	}
 	for _, line := range indexes {
-		if !strings.HasSuffix(line, " of 3") {
+		if !strings.HasSuffix(line, " of 2") {
 			t.Errorf("attached indexes: %s", line)
 		}
 	}

@@ -26,8 +26,8 @@ var rows = []string{
 	`INSERT INTO idempotency (user_id, key, fingerprint, event_id, claim, locked_until, expires_at)
 	      VALUES ({user}, 'once', 'f', {event}, {event}, now(), now())`,
 	`INSERT INTO settlements (id, developer_id, amount, status) VALUES ({settlement}, {developer}, 10, 'pending')`,
-	`INSERT INTO revenue_ledger (usage_event_id, developer_id, api_id, lease_id, amount, settlement_id, earned_at)
-	      VALUES ({event}, {developer}, {api}, {lease}, 10, {settlement}, now())`,
+	`INSERT INTO revenue (lease_id, api_id, developer_id, user_id, calls, amount, settlement_id, first_event, last_event, earned_at)
+	      VALUES ({lease}, {api}, {developer}, {user}, 1, 10, {settlement}, {event}, {event}, now())`,
 	`INSERT INTO outbox (id, topic, subject, payload) VALUES ({event}, 'call.charged', {event}, '{}')`,
 }
 
@@ -84,12 +84,14 @@ func TestTheSchemaRefusesWhatMustNotBe(t *testing.T) {
 		{"a call is charged once", event + `({event}, {lease}, {user}, {api}, {endpoint}, {key}, 10, 200, 1, now())`, "usage_events_20"},
 		{"no negative charge", event + `({new}, {lease}, {user}, {api}, {endpoint}, {key}, -1, 200, 1, now())`, "usage_events_amount_check"},
 		{"a charge names its lease", event + `({new}, NULL, {user}, {api}, {endpoint}, {key}, 10, 200, 1, now())`, "usage_events_paid_by_lease"},
-		{"a call earns once", `INSERT INTO revenue_ledger (usage_event_id, developer_id, api_id, lease_id, amount, earned_at)
-			VALUES ({event}, {developer}, {api}, {lease}, 10, now())`, "revenue_ledger_pkey"},
-		{"revenue is money", `UPDATE revenue_ledger SET amount = 0`, "revenue_ledger_amount_check"},
+		{"a lease earns once on an API", `INSERT INTO revenue (lease_id, api_id, developer_id, user_id, calls, amount, first_event, last_event, earned_at)
+			VALUES ({lease}, {api}, {new}, {user}, 1, 10, {event}, {event}, now())`, "revenue_pkey"},
+		{"revenue is money", `UPDATE revenue SET amount = 0`, "revenue_amount_check"},
+		{"revenue is of calls", `UPDATE revenue SET calls = 0`, "revenue_calls_check"},
+		{"calls have a first and a last", `UPDATE revenue SET first_event = {new}`, "revenue_events_in_order"},
 		{"a payout is money", `UPDATE settlements SET amount = 0`, "settlements_amount_check"},
 		{"a completed payout has its proof", `UPDATE settlements SET status = 'completed'`, "settlements_completed_is_proven"},
-		{"a payout that paid stays", `DELETE FROM settlements`, "revenue_ledger_settlement_id_fkey"},
+		{"a payout that paid stays", `DELETE FROM settlements`, "revenue_settlement_id_fkey"},
 		{"an Idempotency-Key has a text", `UPDATE idempotency SET key = ''`, "idempotency_key_check"},
 		{"one claim per Idempotency-Key", `INSERT INTO idempotency (user_id, key, fingerprint, event_id, claim, locked_until, expires_at)
 			VALUES ({user}, 'once', 'g', {new}, {new}, now(), now())`, "idempotency_pkey"},

@@ -130,7 +130,8 @@ type LeaseExpiry interface {
 
 // RevenueIndex is the pass that turns usage into developers' revenue.
 type RevenueIndex interface {
-	// IndexRevenue writes the revenue rows of at most limit paid events of closed leases and returns how many it wrote;
-	// fewer than limit means that none are left. Safe to repeat and to run on several nodes at once.
+	// IndexRevenue books what at most limit closed leases have earned, of each the whole or nothing, and returns how many calls
+	// that were; 0 means that no lease is left. A lease whose events do not come to what it used is not booked, and an error
+	// names it when the others are. Safe to repeat and to run on several nodes at once.
 	IndexRevenue(ctx context.Context, limit int) (int, error)
 }

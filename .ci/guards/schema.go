@@ -12,6 +12,41 @@ var ofSchema = []guard{
 		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion/00004",
 	},
 	{
+		"a lease earns once on an API", "db/migrations/00011_revenue_by_lease.sql",
+		"    PRIMARY KEY (lease_id, api_id, part),\n", "    CHECK (part >= 0),\n",
+		"./db", "TestTheSchemaRefusesWhatMustNotBe",
+	},
+	{
+		"a step down does not lose revenue booked meanwhile", "db/migrations/00011_revenue_by_lease.sql",
+		"IF EXISTS (SELECT FROM revenue) THEN", "IF false THEN",
+		stores, "TestAStepThatWouldLoseRevenueIsRefused",
+	},
+	{
+		"a lease that is booked in part is booked whole or the step is refused", "db/migrations/00012_revenue_rows.sql",
+		"IF l.indexed + rest <> l.used THEN", "IF false THEN",
+		stores, "TestAStepThatWouldLoseRevenueIsRefused",
+	},
+	{
+		"the step to revenue by lease loses none", "db/migrations/00012_revenue_rows.sql",
+		"FROM revenue) <> had + all_amount THEN", "FROM revenue) < 0 THEN",
+		stores, "TestAStepThatWouldLoseRevenueIsRefused",
+	},
+	{
+		"what was settled by call stays settled", "db/migrations/00012_revenue_rows.sql",
+		"(developer_id, settlement_id) IS DISTINCT FROM (lag(developer_id) OVER calls, lag(settlement_id) OVER calls)", "lag(usage_event_id) OVER calls IS NULL",
+		stores, "TestRevenueByCallBecomesRevenueByLeaseAndBack",
+	},
+	{
+		"the step back to revenue by call changes none", "db/migrations/00012_revenue_rows.sql",
+		"WHERE (r.calls, r.amount) IS DISTINCT FROM (e.calls, e.amount)", "WHERE r.calls < 0",
+		stores, "TestAStepThatWouldLoseRevenueIsRefused",
+	},
+	{
+		"no charge waits for the end of a report behind a migration", "db/migrations/00012_revenue_rows.sql",
+		"            PERFORM set_config('lock_timeout', '100ms', true);\n", "",
+		stores, "TestCallsAreChargedWhileRevenueIsMigrated",
+	},
+	{
 		"a step down does not lose charges", "db/migrations/00003_charging.sql",
 		"IF EXISTS (SELECT FROM usage_events) OR EXISTS (SELECT FROM leases) THEN", "IF false THEN",
 		stores, "TestDownAndUpLosesNoMoneyFromAnyVersion/00003",

@@ -46,7 +46,7 @@ type audit struct {
 	days   []span    // the days before, that are read or trusted
 	report ports.AuditReport
 
-	usage, revenue, notIndexed      int64 // sums
+	usage                           int64 // the sum of all days
 	leasesOff, revenueOff, negative int64
 	leasesOn, revenueOn, differ     []string // days
 	sealedSum, differs              int64

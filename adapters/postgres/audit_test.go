@@ -55,8 +55,9 @@ func (l ledger) plant(day, booked time.Time) {
 			l.id, u.id, u.id, u.id, u.id, CASE WHEN l.id IS NULL THEN 0 ELSE 3 END, 200, 1000, $1
 		FROM users u, (SELECT l.id, n FROM lease l, generate_series(1, 5) n UNION ALL SELECT NULL, 1) l RETURNING *
 	), owed AS (UPDATE vaults SET uncollected = uncollected + 30)
-	INSERT INTO revenue_ledger (usage_event_id, developer_id, api_id, lease_id, amount, earned_at)
-	SELECT id, api_id, api_id, lease_id, amount, occurred_at FROM event WHERE lease_id IS NOT NULL`, noon, booked)
+	INSERT INTO revenue (lease_id, api_id, developer_id, user_id, calls, amount, first_event, last_event, earned_at)
+	SELECT lease_id, api_id, api_id, user_id, count(*), sum(amount), uuid7_floor($1), uuid7_floor($1::timestamptz + INTERVAL '1 minute'), max(occurred_at)
+	FROM event WHERE lease_id IS NOT NULL GROUP BY lease_id, api_id, user_id`, noon, booked)
 }
 
 func (l ledger) audit(t *testing.T, how func(*Auditor) (ports.AuditReport, error)) ports.AuditReport {
@@ -127,11 +128,21 @@ func TestDriftOfNewDaysIsFoundBesideSealedOnes(t *testing.T) {
 		"a lost event":               `DELETE FROM usage_events WHERE amount > 0 AND occurred_at > now() - INTERVAL '36 hours'`,
 		"an event of a sealed day's lease": `INSERT INTO usage_events SELECT uuid7_floor(now()), lease_id, user_id, api_id, endpoint_id, api_key_id, 1, 200, 1, now()
 			FROM usage_events WHERE lease_id IS NOT NULL ORDER BY id LIMIT 1`,
-		"revenue of a lease and of another that cancel out": `UPDATE revenue_ledger r SET amount = amount + CASE WHEN usage_event_id =
-			(SELECT usage_event_id FROM revenue_ledger ORDER BY usage_event_id DESC LIMIT 1) THEN 1 ELSE -1 END
-			WHERE usage_event_id IN (SELECT usage_event_id FROM revenue_ledger ORDER BY usage_event_id DESC LIMIT 2)`,
-		"revenue that is missing": `DELETE FROM revenue_ledger WHERE earned_at > now() - INTERVAL '36 hours'`,
-		"a sealed lease's money":  `UPDATE leases SET used = used + 1, indexed = indexed + 1 WHERE closed_at < now() - INTERVAL '36 hours'`,
+		"revenue of a lease and of another that cancel out": `UPDATE revenue SET amount = amount + CASE WHEN lease_id =
+			(SELECT lease_id FROM revenue ORDER BY earned_at DESC, lease_id LIMIT 1) THEN 1 ELSE -1 END
+			WHERE lease_id IN (SELECT lease_id FROM revenue ORDER BY earned_at DESC, lease_id LIMIT 2)`,
+		"revenue of a lease's APIs that cancels out": `WITH one AS (UPDATE revenue SET amount = amount - 1 WHERE lease_id = (SELECT lease_id FROM revenue ORDER BY earned_at DESC LIMIT 1) RETURNING *)
+			INSERT INTO revenue SELECT lease_id, gen_random_uuid(), 0, developer_id, user_id, 1, 1, NULL, first_event, last_event, earned_at FROM one`,
+		"revenue of a call too many": `UPDATE revenue SET calls = calls + 1 WHERE earned_at > now() - INTERVAL '36 hours'`,
+		"revenue booked twice": `INSERT INTO revenue SELECT lease_id, api_id, 1, developer_id, user_id, calls, amount, NULL, first_event, last_event, earned_at
+			FROM revenue WHERE earned_at > now() - INTERVAL '36 hours'`,
+		"revenue that is missing": `DELETE FROM revenue WHERE earned_at > now() - INTERVAL '36 hours'`,
+		"revenue of a sealed day": `UPDATE revenue SET amount = amount + 1 WHERE earned_at < now() - INTERVAL '36 hours'`,
+		"revenue of sealed leases that cancels out": `UPDATE revenue SET amount = amount + CASE WHEN lease_id =
+			(SELECT lease_id FROM revenue ORDER BY earned_at, lease_id LIMIT 1) THEN 1 ELSE -1 END
+			WHERE lease_id IN (SELECT lease_id FROM revenue ORDER BY earned_at, lease_id LIMIT 2)`,
+		"revenue of a lease that is not booked": `UPDATE leases SET indexed = 0, indexed_at = NULL WHERE closed_at > now() - INTERVAL '36 hours'`,
+		"a sealed lease's money":                `UPDATE leases SET used = used + 1, indexed = indexed + 1 WHERE closed_at < now() - INTERVAL '36 hours'`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -149,7 +160,7 @@ func TestAFullAuditFindsWhatWasAlteredInASealedDayAndNamesIt(t *testing.T) {
 	t.Parallel()
 	const one = ` WHERE id = (SELECT id FROM usage_events WHERE amount > 0 ORDER BY id OFFSET 12 LIMIT 1)` // of the second day
 	const free = ` WHERE id = (SELECT id FROM usage_events WHERE lease_id IS NULL ORDER BY id OFFSET 1 LIMIT 1)`
-	const earned = ` WHERE usage_event_id = (SELECT usage_event_id FROM revenue_ledger ORDER BY usage_event_id OFFSET 12 LIMIT 1)`
+	const earned = ` WHERE lease_id = (SELECT lease_id FROM revenue ORDER BY earned_at OFFSET 2 LIMIT 1)`
 	for name, change := range map[string]string{
 		"amount":   `UPDATE usage_events SET amount = 4` + one,
 		"user":     `UPDATE usage_events SET user_id = gen_random_uuid()` + one,
@@ -160,19 +171,20 @@ func TestAFullAuditFindsWhatWasAlteredInASealedDayAndNamesIt(t *testing.T) {
 		"latency":  `UPDATE usage_events SET latency_us = 1` + one,
 		"time":     `UPDATE usage_events SET occurred_at = occurred_at + INTERVAL '1 microsecond'` + one,
 		"lease":    `UPDATE usage_events SET lease_id = (SELECT id FROM leases ORDER BY opened_at LIMIT 1)` + one,
-		"deleted, with its money": `WITH gone AS (DELETE FROM usage_events` + one + ` RETURNING *), rev AS (DELETE FROM revenue_ledger r USING gone WHERE usage_event_id = gone.id),
+		"deleted, with its money": `WITH gone AS (DELETE FROM usage_events` + one + ` RETURNING *), rev AS (UPDATE revenue r SET calls = calls - 1, amount = r.amount - 3 FROM gone g WHERE r.lease_id = g.lease_id),
 			l AS (UPDATE leases SET used = used - 3, indexed = indexed - 3 FROM gone WHERE leases.id = lease_id) UPDATE vaults SET uncollected = uncollected - 3`,
 		"added, with its money": `WITH more AS (INSERT INTO usage_events SELECT (left(id::text, 14) || right(gen_random_uuid()::text, 22))::uuid, lease_id, user_id, api_id,
 				endpoint_id, api_key_id, amount, 200, 1, occurred_at FROM usage_events` + one + ` RETURNING *),
-			rev AS (INSERT INTO revenue_ledger SELECT id, api_id, api_id, lease_id, amount, NULL, occurred_at FROM more),
+			rev AS (UPDATE revenue r SET calls = calls + 1, amount = r.amount + 3 FROM more m WHERE r.lease_id = m.lease_id),
 			l AS (UPDATE leases SET used = used + 3, indexed = indexed + 3 FROM more WHERE leases.id = lease_id) UPDATE vaults SET uncollected = uncollected + 3`,
 		"free call altered":   `UPDATE usage_events SET status_code = 500` + free,
 		"free call deleted":   `DELETE FROM usage_events` + free,
-		"revenue's developer": `UPDATE revenue_ledger SET developer_id = gen_random_uuid()` + earned,
-		"revenue's API":       `UPDATE revenue_ledger SET api_id = gen_random_uuid()` + earned,
-		"revenue's time":      `UPDATE revenue_ledger SET earned_at = earned_at + INTERVAL '1 second'` + earned,
-		"revenue's amount":    `UPDATE revenue_ledger SET amount = 4` + earned,
-		"revenue deleted":     `DELETE FROM revenue_ledger` + earned,
+		"revenue's developer": `UPDATE revenue SET developer_id = gen_random_uuid()` + earned,
+		"revenue's API":       `UPDATE revenue SET api_id = gen_random_uuid()` + earned,
+		"revenue's lease":     `UPDATE revenue SET lease_id = gen_random_uuid()` + earned,
+		"revenue's consumer":  `UPDATE revenue SET user_id = gen_random_uuid()` + earned,
+		"revenue's events":    `UPDATE revenue SET last_event = first_event` + earned,
+		"revenue deleted":     `DELETE FROM revenue` + earned,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

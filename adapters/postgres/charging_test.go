@@ -97,8 +97,8 @@ func TestTheAuditFindsEveryDrift(t *testing.T) {
 		"a lost event":                           `DELETE FROM usage_events`,
 		"held that no lease accounts for":        `UPDATE vaults SET held = held + 1`,
 		"uncollected that no lease accounts for": `UPDATE vaults SET uncollected = uncollected + 1`,
-		"revenue that nobody paid":               `UPDATE revenue_ledger SET amount = amount + 1`,
-		"revenue that is missing":                `DELETE FROM revenue_ledger`,
+		"revenue that nobody paid":               `UPDATE revenue SET amount = amount + 1`,
+		"revenue that is missing":                `DELETE FROM revenue`,
 		"a settlement of revenue that was not earned": `INSERT INTO settlements (id, developer_id, amount, status)
 			SELECT gen_random_uuid(), id, 5, 'pending' FROM developers`,
 	} {

@@ -32,8 +32,8 @@ func TestALeaseThatANodeIndexesIsLeftToIt(t *testing.T) {
 	}
 	gate := db.MustBegin()
 	t.Cleanup(func() { _ = gate.Rollback() })
-	gate.MustExec(`INSERT INTO revenue_ledger (usage_event_id, developer_id, api_id, lease_id, amount, earned_at)
-		VALUES ($1, $2, $2, $3, 3, now())`, paid.ID, newID(), l.ID)
+	gate.MustExec(`INSERT INTO revenue (lease_id, api_id, developer_id, user_id, calls, amount, first_event, last_event, earned_at)
+		VALUES ($1, $2, $3, $3, 1, 3, $4, $4, now())`, l.ID, paid.APIID, newID(), paid.ID)
 
 	var first sync.WaitGroup
 	first.Go(func() {

@@ -41,9 +41,8 @@ type void struct {
 }
 
 type voidedLease struct {
-	ID        id.ID `db:"id"`
-	Booked    bool  `db:"booked"`
-	IndexedTo id.ID `db:"indexed_to"`
+	ID     id.ID `db:"id"`
+	Booked bool  `db:"booked"`
 
 	epoch  int64 // the greatest that the batch has for it
 	amount int64 // what it gets back
@@ -51,7 +50,7 @@ type voidedLease struct {
 
 // lock waits for the appends under way on the leases, and keeps out others, the expiry pass and the booking of revenue.
 func (v *void) lock(ctx context.Context) error {
-	const lock = `SELECT id, indexed_at IS NOT NULL AS booked, indexed_to FROM leases WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE`
+	const lock = `SELECT id, indexed_at IS NOT NULL AS booked FROM leases WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE`
 	leases, _, _, _ := payersOf(v.batch).arrays()
 	var found []*voidedLease
 	if err := v.tx.SelectContext(ctx, &found, lock, leases.text()); err != nil {
@@ -87,7 +86,7 @@ func (v *void) find(ctx context.Context) error {
 		if r == nil {
 			continue // another call's: it charged the same event
 		}
-		if l != nil && e.Amount > 0 && (l.Booked || !l.IndexedTo.Before(e.ID)) {
+		if l != nil && e.Amount > 0 && l.Booked {
 			v.kept = append(v.kept, e.ID)
 			continue
 		}
@@ -109,7 +108,7 @@ func (v *void) delete(ctx context.Context) error {
 	return nil
 }
 
-// A closed lease of which nothing is left to book has been booked.
+// A closed lease that has nothing to book any more is as good as booked.
 const repayVoided = `
 WITH void AS (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS v (lease_id, epoch, amount)

@@ -19,7 +19,7 @@ import (
 // writerCount each have a vault and a lease of their own, as the shards of a node do.
 const writerCount = 2
 
-// bookPage is how much revenue is booked at a time, as by default.
+// bookPage is of how many leases revenue is booked at a time, as by default.
 const bookPage = 500
 
 // writing is what the batch writer stores by itself, and what the indexer then books, without any HTTP.
@@ -162,7 +162,7 @@ func (w *writing) book(ctx context.Context, db *sqlx.DB, writers []*eventWriter)
 		if err != nil {
 			return err
 		}
-		if booked += n; n < bookPage {
+		if booked += n; n == 0 {
 			break
 		}
 	}

@@ -30,7 +30,7 @@ func newJobs(cfg *config.Config, handle *sqlx.DB, leases *postgres.Leases, reven
 	return []worker.Job{
 		{Name: "lease-expiry", Every: p.LeaseExpiryEvery.D(), Timeout: shortPass, Full: expiryBatch,
 			Run: func(ctx context.Context) (int, error) { return leases.ExpireLeases(ctx, expiryBatch) }},
-		{Name: "revenue-ledger", Every: p.RevenueEvery.D(), Timeout: longPass, Full: p.RevenueBatch,
+		{Name: "revenue-ledger", Every: p.RevenueEvery.D(), Timeout: longPass, Full: 1, // call
 			Run: func(ctx context.Context) (int, error) { return revenue.IndexRevenue(ctx, p.RevenueBatch) }},
 		partitionsJob(p.PartitionsEvery.D(), postgres.NewPartitions(handle, partitionsAhead), metrics.NewPartitions(m), log),
 		{Name: "idempotency-sweep", Every: p.SweepEvery.D(), Timeout: longPass, Full: sweepBatch,

@@ -167,11 +167,16 @@ func (b *Bank) ExpireLeases(ctx context.Context, limit int) (int, error) {
 func (b *Bank) IndexRevenue(ctx context.Context, limit int) (int, error) {
 	n := 0
 	err := b.do(ctx, "index", nil, func() {
+		leases := map[id.ID]bool{}
 		for e, r := range b.events {
 			l := b.leases[r.LeaseID]
-			if _, done := b.revenue[e]; done || n == limit || l == nil || !l.closed || b.taken[r.LeaseID] || r.Amount.IsZero() {
+			if _, done := b.revenue[e]; done || l == nil || !l.closed || b.taken[r.LeaseID] || r.Amount.IsZero() {
 				continue
 			}
+			if !leases[r.LeaseID] && len(leases) == limit {
+				continue
+			}
+			leases[r.LeaseID] = true
 			b.revenue[e] = r.Amount
 			n++
 		}

@@ -132,8 +132,8 @@ var ofGateway = []guard{
 		gateway, "TestAWebSocketEndsWhenOneSideHasGoneAndTheOtherIsSilent",
 	},
 	{
-		"bytes after an answer are not the next call's answer", "adapters/gateway/upstream/fresh_unix.go",
-		"nothing = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK", "nothing = err != syscall.EPERM",
+		"bytes after an answer are not the next call's answer", "adapters/gateway/upstream/conn.go",
+		"return n == 0 && errors.Is(err, errNothing) &&", "return n >= 0 && (err == nil || errors.Is(err, errNothing)) &&",
 		wire, "TestAnAnswerToNobodyIsNotTheNextCallsAnswer/after",
 	},
 	{
@@ -190,5 +190,30 @@ var ofGateway = []guard{
 		"a body that is refused reaches no upstream", "adapters/gateway/upstream/message.go",
 		"		case err != nil:\n\t\t\treturn err\n", "		case err != nil:\n\t\t\treturn nil\n",
 		wire, "TestABodyThatBreaksOffReachesNoUpstream",
+	},
+	{
+		"what comes in TLS without a question is not the next call's answer", "adapters/gateway/upstream/conn.go",
+		"return n == 0 && errors.Is(err, errNothing) && c.socket.records.between()", "return n == 0 && errors.Is(err, errNothing)",
+		wire, "TestWhatComesOnAnIdleTLSConnection",
+	},
+	{
+		"what an upstream answers to our hanging up is not the end of an answer", "adapters/gateway/upstream/standard.go",
+		"	if t.ctx.Err() != nil {", "	if false {",
+		wire, "TestWhatIsAnsweredToAFarewellDoesNotCount",
+	},
+	{
+		"a call that is over says nothing that an upstream could answer", "adapters/gateway/upstream/conn.go",
+		"func (c *conn) abort() { _ = c.socket.Close() }", "func (c *conn) abort() { _ = c.Close() }",
+		wire, "TestACancelledCallSaysNothingMore",
+	},
+	{
+		"a used connection ends though it is busy", "adapters/gateway/upstream/pool.go",
+		"old := !c.until.IsZero() && c.since.After(c.until)", "old := false",
+		wire, "TestAChangedAddressIsFollowedUnderSteadyLoad",
+	},
+	{
+		"a connection of the standard transport ends though it is busy", "adapters/gateway/upstream/standard.go",
+		"if o.present != nil && (t.LiveFor <= 0 || now.Before(o.until)) {", "if o.present != nil {",
+		wire, "TestAChangedAddressIsFollowedUnderSteadyLoad",
 	},
 }

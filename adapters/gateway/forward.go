@@ -29,11 +29,13 @@ func newEngine(guard *egress.Guard, idle int) *upstream.Transport {
 		dial = guard.DialContext
 	}
 	return &upstream.Transport{
-		Dial: dial, BodyHasCome: bodyHasCome, MaxHeader: mostHeader, MaxIdle: 4 * idle, MaxIdlePerHost: idle, IdleFor: idleFor,
+		Dial: dial, BodyHasCome: bodyHasCome, MaxHeader: mostHeader, MaxIdle: 4 * idle, MaxIdlePerHost: idle, IdleFor: idleFor, LiveFor: liveFor,
 		Other: &http.Transport{
 			DialContext: dial, DisableCompression: true, MaxIdleConns: 4 * idle, MaxIdleConnsPerHost: idle,
 			IdleConnTimeout: idleFor, TLSHandshakeTimeout: 10 * time.Second, ExpectContinueTimeout: time.Second,
-			MaxResponseHeaderBytes: mostHeader, WriteBufferSize: 4 << 10, ReadBufferSize: 8 << 10,
+			MaxResponseHeaderBytes: mostHeader, WriteBufferSize: 4 << 10, ReadBufferSize: 8 << 10, ForceAttemptHTTP2: true,
+			// Many calls share a connection of HTTP/2: one that has died in silence would hold up all that are to come.
+			HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second, WriteByteTimeout: 10 * time.Second},
 		},
 	}
 }
@@ -48,6 +50,7 @@ func bodyHasCome(r *http.Request) bool {
 const (
 	mostHeader = 1 << 20 // bytes of an upstream's header
 	idleFor    = 90 * time.Second
+	liveFor    = 5 * time.Minute // after which a connection is replaced, though it is busy: its name may lead elsewhere by now
 )
 
 func newProxy(engine http.RoundTripper, zl *zap.Logger) *httputil.ReverseProxy {

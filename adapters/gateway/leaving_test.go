@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -17,20 +16,6 @@ import (
 
 	"github.com/CalloraOrg/callora-backend/domain/usage"
 )
-
-// overTLS moves the fixture's upstream behind TLS.
-func (h *fixture) overTLS(serve http.HandlerFunc) {
-	h.t.Helper()
-	secure := httptest.NewTLSServer(serve)
-	h.t.Cleanup(secure.Close)
-	h.api.BaseURL = secure.URL
-	h.store.setAPI(h.api)
-	h.tell(change(h.api.ID))
-	engine := newEngine(newGuard(h.t, "127.0.0.1"), 0)
-	h.t.Cleanup(engine.CloseIdleConnections)
-	engine.Other.TLSClientConfig = secure.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
-	h.gw.proxy.Transport = engine
-}
 
 // The answers of an upstream that begins one, and ends it only when the caller is gone.
 var endlessAnswers = map[string]func(w http.ResponseWriter){

@@ -3,6 +3,8 @@ package upstream
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"errors"
 	"math"
 	"net"
 	"net/http"
@@ -13,21 +15,52 @@ import (
 
 // conn is a connection that serves one call at a time.
 type conn struct {
-	net.Conn
+	net.Conn  // the socket, or TLS over it
+	socket    *socket
 	transport *Transport
-	address   string
-	since     time.Time // in the pool
+	origin    origin
+	state     *tls.ConnectionState // nil without TLS
+	since     time.Time            // in the pool
+	until     time.Time            // it may be used; zero: as long as it lasts
 	in        *bufio.Reader
 	sending   chan error // of the present call: how the write beside it has ended; nil: it is written
 	untouched bool       // nothing of the present call has been sent, and nothing will be
 	answered  bool       // something of its answer has come
 	allowance int64      // bytes that may still be read
+	one       [1]byte
 }
 
-func newConn(t *Transport, address string, nc net.Conn) *conn {
-	c := &conn{Conn: nc, transport: t, address: address}
+// dial opens a connection.
+func (t *Transport) dial(ctx context.Context, to origin) (*conn, error) {
+	nc, err := t.Dial(ctx, "tcp", to.address)
+	if err != nil {
+		return nil, err
+	}
+	s := newSocket(nc, to.secure)
+	c := &conn{Conn: s, socket: s, transport: t, origin: to}
+	if to.secure {
+		over, err := t.secure(ctx, to, s)
+		if err != nil {
+			return nil, err
+		}
+		state := over.ConnectionState()
+		c.Conn, c.state = over, &state
+	}
 	c.in = bufio.NewReaderSize(c, 8<<10)
-	return c
+	if t.LiveFor > 0 {
+		c.until = time.Now().Add(spread(t.LiveFor))
+	}
+	return c, nil
+}
+
+// fresh looks, without waiting, whether an idle connection is good for another call. There must be nothing to read: an end means
+// that the upstream has hung up, and what came without a question would be taken for the next call's answer. What TLS says for
+// itself, such as session tickets that come late, is taken in; half a record may become anything.
+func (c *conn) fresh() bool {
+	c.socket.looking = true
+	n, err := c.Conn.Read(c.one[:])
+	c.socket.looking = false
+	return n == 0 && errors.Is(err, errNothing) && c.socket.records.between()
 }
 
 // Read implements io.Reader, within the allowance.
@@ -46,7 +79,7 @@ func (c *conn) Read(p []byte) (int, error) {
 func (c *conn) exchange(r *http.Request, m *message) (*http.Response, error) {
 	c.sending, c.untouched, c.answered, c.allowance = nil, false, false, c.transport.MaxHeader
 	b := &body{conn: c, request: r}
-	b.unwatch = context.AfterFunc(r.Context(), func() { _ = c.Close() }) // wakes whoever reads or writes
+	b.unwatch = context.AfterFunc(r.Context(), c.abort) // wakes whoever reads or writes
 	failed := c.send(m)
 	if c.untouched {
 		b.end(false)
@@ -62,6 +95,7 @@ func (c *conn) exchange(r *http.Request, m *message) (*http.Response, error) {
 		return nil, cause(r, err)
 	}
 	c.allowance = math.MaxInt64
+	res.TLS = c.state
 	b.keep = !res.Close && failed == nil
 	if res.Body == http.NoBody {
 		b.end(true)
@@ -71,6 +105,10 @@ func (c *conn) exchange(r *http.Request, m *message) (*http.Response, error) {
 	res.Body = b
 	return res, nil
 }
+
+// abort ends a call where it is. TLS's own word for the end is not said: an upstream might answer to it, and its answer to a call
+// that is over would be heard before the connection is closed.
+func (c *conn) abort() { _ = c.socket.Close() }
 
 // sentAtOnce is what a socket with nothing to send takes without waiting for the upstream to read: less than what systems give
 // its buffer (Linux 16 kB at first, which it makes more; tcp(7), tcp_wmem).

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 // server answers each request on a connection with what script writes; the connection ends when script returns false.
 type server struct {
 	net.Listener
+	base  string // of its URLs
 	conns atomic.Int32
 	calls atomic.Int32
 
@@ -40,14 +42,23 @@ func (s *server) took() string {
 	return s.seen.String()
 }
 
-func serve(t *testing.T, script func(nc net.Conn, r *http.Request, n int) (more bool)) *server {
+// script answers a request that has come on a connection, the nth of its server; the connection ends when it returns false.
+type script = func(nc net.Conn, r *http.Request, n int) (more bool)
+
+func serve(t *testing.T, answer script) *server { t.Helper(); return serveOver(t, nil, answer) }
+
+// serveOver is serve over TLS, unless config is nil.
+func serveOver(t *testing.T, config *tls.Config, answer script) *server {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{Listener: l}
+	s := &server{Listener: l, base: "http://" + l.Addr().String()}
 	t.Cleanup(func() { _ = l.Close() })
+	if config != nil {
+		s.base = "https://" + l.Addr().String()
+	}
 	go func() {
 		for {
 			nc, err := l.Accept()
@@ -55,6 +66,9 @@ func serve(t *testing.T, script func(nc net.Conn, r *http.Request, n int) (more 
 				return
 			}
 			s.conns.Add(1)
+			if config != nil {
+				nc = tls.Server(&hears{Conn: nc}, config)
+			}
 			go func() {
 				defer nc.Close()
 				in := bufio.NewReader(io.TeeReader(nc, s))
@@ -63,12 +77,26 @@ func serve(t *testing.T, script func(nc net.Conn, r *http.Request, n int) (more 
 					if err != nil {
 						return
 					}
-					more = script(nc, r, int(s.calls.Add(1)))
+					more = answer(nc, r, int(s.calls.Add(1)))
 				}
 			}()
 		}
 	}()
 	return s
+}
+
+// ways are the ways to an upstream, as its TLS configuration: nil is without TLS.
+func ways() map[string]*tls.Config {
+	return map[string]*tls.Config{
+		"plain":   nil,
+		"TLS 1.2": {Certificates: []tls.Certificate{good.leaf()}, MaxVersion: tls.VersionTLS12},
+		"TLS 1.3": {Certificates: []tls.Certificate{good.leaf()}, MinVersion: tls.VersionTLS13},
+	}
+}
+
+// origin is the server as a transport keeps connections to it.
+func (s *server) origin() origin {
+	return origin{secure: strings.HasPrefix(s.base, "https"), address: s.Addr().String()}
 }
 
 // answers serves the same bytes each time.
@@ -83,7 +111,10 @@ func answers(t *testing.T, raw string) *server {
 func newTransport(t *testing.T) *Transport {
 	t.Helper()
 	var d net.Dialer
-	std := &http.Transport{DisableCompression: true, MaxResponseHeaderBytes: 64 << 10}
+	std := &http.Transport{
+		DialContext: d.DialContext, DisableCompression: true, MaxResponseHeaderBytes: 64 << 10, TLSHandshakeTimeout: 10 * time.Second,
+		TLSClientConfig: &tls.Config{RootCAs: good.pool()},
+	}
 	tr := &Transport{Dial: d.DialContext, Other: std, MaxHeader: 64 << 10, MaxIdle: 8, MaxIdlePerHost: 4, IdleFor: time.Minute}
 	tr.BodyHasCome = func(r *http.Request) bool { _, late := r.Body.(later); return !late }
 	t.Cleanup(tr.CloseIdleConnections)
@@ -97,7 +128,7 @@ type later struct{ io.ReadCloser }
 func (s *server) request(t *testing.T, ctx context.Context, call string) *http.Request {
 	t.Helper()
 	method, size, _ := strings.Cut(call, " ")
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+s.Addr().String()+"/path?q=1", nil)
+	r, err := http.NewRequestWithContext(ctx, method, s.base+"/path?q=1", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +141,9 @@ func (s *server) request(t *testing.T, ctx context.Context, call string) *http.R
 // call makes a call and reads its answer to the end.
 func (s *server) call(t *testing.T, rt http.RoundTripper, call string) (*http.Response, string, error) {
 	t.Helper()
-	return finish(rt.RoundTrip(s.request(t, t.Context(), call)))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // longer than anything here takes
+	defer cancel()
+	return finish(rt.RoundTrip(s.request(t, ctx, call)))
 }
 
 // finish reads an answer to its end.

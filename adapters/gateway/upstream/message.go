@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -108,6 +109,17 @@ func (m *message) head(r *http.Request) error {
 	}
 	*m.buf = append(*m.buf, "\r\n"...)
 	return nil
+}
+
+// unsent is the request as it was before its body was read.
+func (m *message) unsent(r *http.Request) *http.Request {
+	if r.ContentLength == 0 {
+		return r
+	}
+	again := r.WithContext(r.Context())
+	again.Body = io.NopCloser(bytes.NewReader((*m.buf)[len(*m.buf)-int(r.ContentLength):]))
+	m.buf = nil // it is read until nobody knows when
+	return again
 }
 
 func hasControl(s string) bool {

@@ -4,11 +4,11 @@ import (
 	"time"
 )
 
-// take returns a connection to an address that can serve a call, nil when there is none: the one that was used last is the
+// take returns a connection to an upstream that can serve a call, nil when there is none: the one that was used last is the
 // likeliest to be open still.
-func (t *Transport) take(address string) *conn {
+func (t *Transport) take(from origin) *conn {
 	for {
-		c := t.pop(address)
+		c := t.pop(from)
 		if c == nil || c.fresh() {
 			return c
 		}
@@ -16,42 +16,43 @@ func (t *Transport) take(address string) *conn {
 	}
 }
 
-func (t *Transport) pop(address string) *conn {
+func (t *Transport) pop(from origin) *conn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	kept := t.idle[address]
+	kept := t.idle[from]
 	if len(kept) == 0 {
 		return nil
 	}
 	last := len(kept) - 1
 	c := kept[last]
 	kept[last] = nil
-	t.idle[address] = kept[:last]
+	t.idle[from] = kept[:last]
 	t.kept--
 	return c
 }
 
-// put keeps a connection for later calls.
+// put keeps a connection for later calls, unless it has been used for long enough.
 func (t *Transport) put(c *conn) {
 	c.since = time.Now()
+	old := !c.until.IsZero() && c.since.After(c.until)
 	t.mu.Lock()
-	full := len(t.idle[c.address]) >= t.MaxIdlePerHost
+	full := len(t.idle[c.origin]) >= t.MaxIdlePerHost
 	var gone *conn
-	if !full {
+	if !full && !old {
 		if t.kept == t.MaxIdle {
 			gone = t.evict()
 		}
 		t.kept++
 		if t.idle == nil {
-			t.idle = map[string][]*conn{}
+			t.idle = map[origin][]*conn{}
 		}
-		t.idle[c.address] = append(t.idle[c.address], c)
+		t.idle[c.origin] = append(t.idle[c.origin], c)
 		if t.tidy == nil {
 			t.tidy = time.AfterFunc(t.IdleFor/2, func() { t.sweep(t.IdleFor) })
 		}
 	}
 	t.mu.Unlock()
-	if full {
+	if full || old {
 		gone = c
 	}
 	if gone != nil {
@@ -59,11 +60,11 @@ func (t *Transport) put(c *conn) {
 	}
 }
 
-// evict takes out the oldest connection of some address: a map's order is random.
+// evict takes out the oldest connection of some upstream: a map's order is random.
 func (t *Transport) evict() *conn {
-	for address, kept := range t.idle {
+	for from, kept := range t.idle {
 		if len(kept) > 0 {
-			t.idle[address] = kept[1:]
+			t.idle[from] = kept[1:]
 			t.kept--
 			return kept[0]
 		}
@@ -76,7 +77,7 @@ func (t *Transport) sweep(idleFor time.Duration) {
 	var old []*conn
 	t.mu.Lock()
 	left := time.Now().Add(-idleFor)
-	for address, kept := range t.idle {
+	for from, kept := range t.idle {
 		n := 0 // the first have been idle the longest
 		for n < len(kept) && !kept[n].since.After(left) {
 			n++
@@ -84,10 +85,10 @@ func (t *Transport) sweep(idleFor time.Duration) {
 		old = append(old, kept[:n]...)
 		t.kept -= n
 		if n == len(kept) {
-			delete(t.idle, address)
+			delete(t.idle, from)
 			continue
 		}
-		t.idle[address] = append([]*conn(nil), kept[n:]...)
+		t.idle[from] = append([]*conn(nil), kept[n:]...)
 	}
 	if t.tidy != nil {
 		t.tidy.Stop()

@@ -60,7 +60,7 @@ func TestAnAnswerToNobodyIsNotTheNextCallsAnswer(t *testing.T) {
 				eventually(t, "the bytes have come", func() bool {
 					tr.mu.Lock()
 					defer tr.mu.Unlock()
-					return !tr.idle[s.Addr().String()][0].fresh()
+					return !tr.idle[s.origin()][0].fresh()
 				})
 			}
 			if _, body, err := s.call(t, tr, "GET"); body != "yours" || err != nil {
@@ -180,10 +180,10 @@ func TestThePoolKeepsNoMoreThanItMay(t *testing.T) {
 		_ = res.Body.Close()
 	}
 	n := 0
-	for address, kept := range tr.idle {
+	for from, kept := range tr.idle {
 		n += len(kept)
 		if len(kept) > tr.MaxIdlePerHost {
-			t.Errorf("%d kept for %s", len(kept), address)
+			t.Errorf("%d kept for %v", len(kept), from)
 		}
 	}
 	if n != tr.MaxIdle || tr.kept != n {

@@ -48,17 +48,19 @@ func (c *closes) Close() error { c.done = true; return nil }
 // A pooled connection may end just as a request comes. What may have been executed is not executed again.
 func TestARequestIsMadeOnceUnlessItMayBeMadeTwice(t *testing.T) {
 	t.Parallel()
+	ways := ways()
 	for call, again := range map[string]bool{
 		"GET": true, "HEAD": true, "OPTIONS": true, "TRACE": true,
 		"POST": false, "POST 1000": false, "POST 60000": false, "PUT 10": false, "PATCH 10": false, "DELETE": false, "GET 10": false, "M-SEARCH": false,
 	} {
-		for name, keyed := range map[string]bool{"": false, " with an Idempotency-Key": true} {
-			t.Run(call+name, func(t *testing.T) {
+		for name, keyed := range map[string]bool{"plain": false, "TLS 1.2": false, "TLS 1.3": false, "plain with an Idempotency-Key": true} {
+			t.Run(call+", "+name, func(t *testing.T) {
 				t.Parallel()
-				s := serve(t, func(nc net.Conn, r *http.Request, n int) bool {
+				way, _, _ := strings.Cut(name, " with")
+				s := serveOver(t, ways[way], func(nc net.Conn, r *http.Request, n int) bool {
 					_, _ = io.Copy(io.Discard, r.Body)
 					if n != 2 { // the second call is read and not answered
-						_, _ = io.WriteString(nc, ok("fine"))
+						_, _ = io.WriteString(nc, "HTTP/1.1 204 No Content\r\n\r\n")
 					}
 					return n != 2
 				})
@@ -99,38 +101,42 @@ func (u takesSome) Write(p []byte) (int, error) {
 	return n, syscall.EPIPE
 }
 
-// A request of which the system took nothing has not been made, whatever it is.
+// A request of which the system took nothing has not been made, whatever it is; nor has one of which there is half a TLS record.
 func TestARequestThatWasNotSentIsMadeOnAnotherConnection(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct {
-		breaks func(*net.TCPConn) net.Conn
-		again  bool
-	}{
-		"nothing was sent": {func(nc *net.TCPConn) net.Conn { return untouchable{nc} }, true},
-		"half was sent":    {func(nc *net.TCPConn) net.Conn { return takesSome{nc} }, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := serve(t, func(nc net.Conn, r *http.Request, _ int) bool {
-				if n, _ := io.Copy(io.Discard, r.Body); n == r.ContentLength {
-					_, _ = io.WriteString(nc, ok("fine"))
+	nothing := func(nc *net.TCPConn) net.Conn { return untouchable{nc} }
+	half := func(nc *net.TCPConn) net.Conn { return takesSome{nc} }
+	for way, config := range ways() {
+		for name, tt := range map[string]struct {
+			breaks func(*net.TCPConn) net.Conn
+			again  bool
+		}{"nothing was sent": {nothing, true}, "half was sent": {half, config != nil}} {
+			t.Run(way+", "+name, func(t *testing.T) {
+				t.Parallel()
+				s := serveOver(t, config, func(nc net.Conn, r *http.Request, _ int) bool {
+					if n, _ := io.Copy(io.Discard, r.Body); n == r.ContentLength {
+						_, _ = io.WriteString(nc, ok("fine"))
+					}
+					return true
+				})
+				tr := newTransport(t)
+				if _, _, err := s.call(t, tr, "POST 1000"); err != nil {
+					t.Fatal(err)
 				}
-				return true
+				used := tr.idle[s.origin()][0]
+				used.socket.Conn = tt.breaks(used.socket.Conn.(*net.TCPConn))
+				_, body, err := s.call(t, tr, "POST 1000")
+				if (err == nil) != tt.again || tt.again && body != "fine" {
+					t.Errorf("%q, %v", body, err)
+				}
+				if n := s.calls.Load(); n > 2 { // of which the last may be the half
+					t.Errorf("%d calls", n)
+				}
+				if n := s.conns.Load(); (n == 2) != tt.again {
+					t.Errorf("%d connections", n)
+				}
 			})
-			tr := newTransport(t)
-			if _, _, err := s.call(t, tr, "POST 1000"); err != nil {
-				t.Fatal(err)
-			}
-			used := tr.idle[s.Addr().String()][0]
-			used.Conn = tt.breaks(used.Conn.(*net.TCPConn))
-			_, body, err := s.call(t, tr, "POST 1000")
-			if (err == nil) != tt.again || tt.again && body != "fine" {
-				t.Errorf("%q, %v", body, err)
-			}
-			if n := s.conns.Load(); (n == 2) != tt.again {
-				t.Errorf("%d connections", n)
-			}
-		})
+		}
 	}
 }
 

@@ -4,61 +4,103 @@ package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 )
 
-// Transport is an http.RoundTripper. A request without a body, or with one that is here, over plain HTTP, is written and its
-// answer read on its caller's goroutine; the standard transport has two more goroutines for each connection, and handing a call to
-// them and back costs about as much as all the rest of a call (docs/decisions/0010, 0031). Whatever else there is, TLS, bodies that are
-// still to come or of unknown length, upgrades, Expect, is Other's.
+// Transport is an http.RoundTripper. A request without a body, or with one that has come, is written and its answer read on its
+// caller's goroutine, over HTTP/1.1 with or without TLS; the standard transport has two more goroutines for each connection, and
+// handing a call to them and back costs about as much as all the rest of a call (docs/decisions/0010, 0031). Whatever else there is,
+// bodies that are still to come or of unknown length, upgrades, Expect, upstreams that prefer HTTP/2, is the standard transport's.
 //
-// It follows no redirect, uses no proxy of the environment, and leaves bodies as they are. Of net/http/httptrace it knows
-// Got1xxResponse.
+// It follows no redirect, uses no proxy of the environment, and leaves bodies as they are. TLS is as Other is configured. Of
+// net/http/httptrace it knows Got1xxResponse.
 type Transport struct {
 	Dial           func(ctx context.Context, network, address string) (net.Conn, error)
-	Other          *http.Transport
+	Other          *http.Transport            // what the standard transport is made of, when the first call comes
 	BodyHasCome    func(r *http.Request) bool // whether reading a body of known length waits for nobody; nil: it may
 	MaxHeader      int64                      // bytes of a response's header, with those of all interim answers
 	MaxIdle        int                        // connections kept
 	MaxIdlePerHost int                        // of them, for one host and port
 	IdleFor        time.Duration              // how long one is kept
+	LiveFor        time.Duration              // how long one is used, more or less a fifth, so that a changed address is followed; 0: as long as it lasts
 
 	mu   sync.Mutex
-	idle map[string][]*conn // by host and port; the one used last is the last
+	idle map[origin][]*conn // the one used last is the last
 	kept int                // of all hosts
 	tidy *time.Timer        // runs while there are any
+
+	prepared sync.Once
+	tls      *tls.Config // our own, but for the name
+	others   generations
+	http2    preferences
+}
+
+// origin is an upstream as connections to it are kept.
+type origin struct {
+	secure  bool
+	address string // host and port
+}
+
+func originOf(u *url.URL) origin {
+	o := origin{secure: u.Scheme == "https", address: u.Host}
+	if u.Port() == "" {
+		port := "80"
+		if o.secure {
+			port = "443"
+		}
+		o.address = net.JoinHostPort(u.Hostname(), port)
+	}
+	return o
 }
 
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !lean(r) || r.ContentLength > 0 && (t.BodyHasCome == nil || !t.BodyHasCome(r)) {
-		return t.Other.RoundTrip(r)
+		return t.other(r)
 	}
-	address := r.URL.Host
-	if r.URL.Port() == "" {
-		address = net.JoinHostPort(r.URL.Hostname(), "80")
+	to := originOf(r.URL)
+	if to.secure && t.http2.has(to, time.Now()) {
+		return t.overHTTP2(to, r)
 	}
 	m, err := newMessage(r)
 	if err != nil {
 		return nil, cause(r, err)
 	}
 	defer m.free()
-	if c := t.take(address); c != nil {
+	if c := t.take(to); c != nil {
 		res, err := c.exchange(r, &m)
 		if err == nil || !c.mayRepeat(r, &m) {
 			return res, err
 		}
 	}
-	nc, err := t.Dial(r.Context(), "tcp", address)
-	if err != nil {
+	c, err := t.dial(r.Context(), to)
+	switch {
+	case errors.Is(err, errHTTP2):
+		return t.overHTTP2(to, m.unsent(r))
+	case err != nil:
 		return nil, err
 	}
-	return newConn(t, address, nc).exchange(r, &m)
+	return c.exchange(r, &m)
+}
+
+// overHTTP2 makes a call to an upstream that prefers HTTP/2, and learns when it does so no longer.
+func (t *Transport) overHTTP2(to origin, r *http.Request) (*http.Response, error) {
+	res, err := t.other(r)
+	switch {
+	case err != nil:
+	case res.ProtoMajor == 2:
+		t.http2.add(to, time.Now())
+	default:
+		t.http2.remove(to)
+	}
+	return res, err
 }
 
 // mayRepeat reports whether a request that a used connection has failed may be made again on a new one: the upstream hung up as
@@ -70,12 +112,12 @@ func (c *conn) mayRepeat(r *http.Request, m *message) bool {
 // CloseIdleConnections closes what is kept for later calls.
 func (t *Transport) CloseIdleConnections() {
 	t.sweep(0)
-	t.Other.CloseIdleConnections()
+	t.others.closeIdle()
 }
 
 // lean reports whether a call is one of the simple ones.
 func lean(r *http.Request) bool {
-	if !canTellFresh || r.URL.Scheme != "http" || r.Method == http.MethodConnect || !isToken(r.Method) {
+	if !canLook || r.URL.Scheme != "http" && r.URL.Scheme != "https" || r.Method == http.MethodConnect || !isToken(r.Method) {
 		return false
 	}
 	if none := r.Body == nil || r.Body == http.NoBody; none != (r.ContentLength == 0) || r.ContentLength < 0 || r.ContentLength > mostBody {

@@ -18,6 +18,7 @@ import (
 // Whatever an upstream answers, it is what the standard transport makes of it.
 func TestAnAnswerIsWhatTheStandardTransportMakesOfIt(t *testing.T) {
 	t.Parallel()
+	ways := ways()
 	for name, raw := range map[string]string{
 		"a known length":              "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-odd-CASE: v\r\n\r\nhello",
 		"an empty body":               "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
@@ -41,10 +42,13 @@ func TestAnAnswerIsWhatTheStandardTransportMakesOfIt(t *testing.T) {
 		"too large a header":          "HTTP/1.1 200 OK\r\nX-Long: " + long + "\r\nContent-Length: 0\r\n\r\n",
 		"a header with an odd letter": "HTTP/1.1 200 OK\r\nBad Name: x\r\nContent-Length: 0\r\n\r\n",
 	} {
-		for _, method := range []string{"GET", "HEAD", "POST 1000", "PUT 65000"} {
-			t.Run(name+", "+method, func(t *testing.T) {
+		for _, way := range []string{
+			"GET/plain", "HEAD/plain", "POST 1000/plain", "PUT 65000/plain", "GET/TLS 1.2", "POST 1000/TLS 1.2", "HEAD/TLS 1.3", "PUT 65000/TLS 1.3",
+		} {
+			call, way, _ := strings.Cut(way, "/")
+			t.Run(name+", "+call+", "+way, func(t *testing.T) {
 				t.Parallel()
-				s := serve(t, func(nc net.Conn, r *http.Request, _ int) bool {
+				s := serveOver(t, ways[way], func(nc net.Conn, r *http.Request, _ int) bool {
 					_, _ = io.Copy(io.Discard, r.Body)
 					sent := raw
 					if last := max(strings.LastIndex(raw, "HTTP/1"), 0); r.Method == "HEAD" {
@@ -55,8 +59,8 @@ func TestAnAnswerIsWhatTheStandardTransportMakesOfIt(t *testing.T) {
 					return false
 				})
 				tr := newTransport(t)
-				got, gotBody, gotErr := s.call(t, tr, method)
-				want, wantBody, wantErr := s.call(t, tr.Other, method)
+				got, gotBody, gotErr := s.call(t, tr, call)
+				want, wantBody, wantErr := s.call(t, tr.Other, call)
 				if (gotErr == nil) != (wantErr == nil) || errors.Is(gotErr, io.ErrUnexpectedEOF) != errors.Is(wantErr, io.ErrUnexpectedEOF) && want != nil {
 					t.Fatalf("error %v; want one like %v", gotErr, wantErr)
 				}
@@ -90,6 +94,7 @@ func TestAnAnswerIsWhatTheStandardTransportMakesOfIt(t *testing.T) {
 // Whatever is sent, it is to the byte what the standard transport sends.
 func TestARequestIsWhatTheStandardTransportMakesOfIt(t *testing.T) {
 	t.Parallel()
+	ways := ways()
 	for name, tt := range map[string]struct {
 		call   string
 		change func(r *http.Request)
@@ -105,7 +110,7 @@ func TestARequestIsWhatTheStandardTransportMakesOfIt(t *testing.T) {
 		"a host that is not":    {"GET", func(r *http.Request) { r.Host = "api example\r\nX: y" }},
 		"no host but the URL's": {"GET", func(r *http.Request) { r.Host = "" }},
 		"a path as written": {"GET", func(r *http.Request) {
-			r.URL = &url.URL{Scheme: "http", Host: r.URL.Host, Opaque: "/a%2Fb/../c", RawQuery: "q=%zz"}
+			r.URL = &url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host, Opaque: "/a%2Fb/../c", RawQuery: "q=%zz"}
 		}},
 		"HEAD":                  {"HEAD", func(*http.Request) {}},
 		"DELETE":                {"DELETE", func(*http.Request) {}},
@@ -126,27 +131,29 @@ func TestARequestIsWhatTheStandardTransportMakesOfIt(t *testing.T) {
 		"a body that is to come": {"POST 1000", func(r *http.Request) { r.Body = later{r.Body} }},
 		"an unknown length":      {"POST 1000", func(r *http.Request) { r.ContentLength = -1 }},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := serve(t, func(nc net.Conn, r *http.Request, _ int) bool {
-				_, _ = io.Copy(io.Discard, r.Body)
-				_, _ = io.WriteString(nc, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
-				return false
-			})
-			tr := newTransport(t)
-			var sent []string
-			for _, rt := range []http.RoundTripper{tr, tr.Other} {
-				r := s.request(t, t.Context(), tt.call)
-				tt.change(r)
-				if _, err := rt.RoundTrip(r); err != nil {
-					t.Fatal(err)
+		for way, config := range ways {
+			t.Run(name+", "+way, func(t *testing.T) {
+				t.Parallel()
+				s := serveOver(t, config, func(nc net.Conn, r *http.Request, _ int) bool {
+					_, _ = io.Copy(io.Discard, r.Body)
+					_, _ = io.WriteString(nc, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+					return false
+				})
+				tr := newTransport(t)
+				var sent []string
+				for _, rt := range []http.RoundTripper{tr, tr.Other} {
+					r := s.request(t, t.Context(), tt.call)
+					tt.change(r)
+					if _, err := rt.RoundTrip(r); err != nil {
+						t.Fatal(err)
+					}
+					sent = append(sent, s.took())
 				}
-				sent = append(sent, s.took())
-			}
-			if sent[0] != sent[1] {
-				t.Errorf("sent\n%.300q; want\n%.300q", sent[0], sent[1])
-			}
-		})
+				if sent[0] != sent[1] {
+					t.Errorf("sent\n%.300q; want\n%.300q", sent[0], sent[1])
+				}
+			})
+		}
 	}
 }
 
@@ -196,7 +203,7 @@ func TestOnlySimpleCallsAreOurOwn(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func(r *http.Request){
-		"a GET": func(*http.Request) {}, "no body": func(r *http.Request) { r.Body = http.NoBody },
+		"TLS": func(r *http.Request) { r.URL.Scheme = "https" }, "a GET": func(*http.Request) {}, "no body": func(r *http.Request) { r.Body = http.NoBody },
 		"a POST without one": func(r *http.Request) { r.Method = "POST" }, "the largest body": body(mostBody),
 	} {
 		if !lean(plain(change)) {
@@ -204,7 +211,7 @@ func TestOnlySimpleCallsAreOurOwn(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func(r *http.Request){
-		"TLS":                   func(r *http.Request) { r.URL.Scheme = "https" },
+		"another scheme":        func(r *http.Request) { r.URL.Scheme = "ftp" },
 		"too long a body":       body(mostBody + 1),
 		"an unknown length":     body(-1),
 		"a length of none":      func(r *http.Request) { r.ContentLength = 1 },

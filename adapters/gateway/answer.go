@@ -16,8 +16,7 @@ import (
 const wholeMost = 32 << 10
 
 // answered handles the upstream's header: it decides whether the call is charged, and when.
-func answered(res *http.Response) error {
-	c := callOf(res.Request.Context())
+func (c *call) answered(res *http.Response) error {
 	c.watch.progress()
 	c.upstream = c.g.deps.Now().Sub(c.upstreamAt)
 	c.g.metrics.upstreamAnswered(c, res.StatusCode)

@@ -54,7 +54,7 @@ func busy(b *testing.B, upstream string, apis int) (*Gateway, string) {
 	key := store.addKey(b, apikey.Key{UserID: newID(), APIID: first.ID, Scopes: []string{"*"}})
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zap.InfoLevel))
 	g, err := New(Config{
-		ProxyTimeout: 30 * time.Second, BodyLimit: 1 << 20, RatePerMinute: 1 << 30, AllowedHosts: []string{"127.0.0.1"},
+		ProxyTimeout: 30 * time.Second, BodyLimit: 1 << 20, RatePerMinute: 1 << 30, AllowedHosts: []string{"127.0.0.1"}, proxied: proxied,
 	}, Deps{
 		Charger: &freeCharger{}, Keys: store, Routes: store, Changes: store, NewID: newID, Now: func() time.Time { return time.Now().UTC() }, Log: log,
 		Limiter: newFakeLimiter(), Registry: prometheus.NewRegistry(),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"sync"
 	"time"
@@ -43,6 +44,8 @@ type call struct {
 	body      *requestBody // nil until it is forwarded
 	wantSum   []byte       // what the request's body must hash to; nil: anything
 	watch     watchdog
+	interims  interims
+	trace     httptrace.ClientTrace // of the way to the upstream
 
 	status     int
 	aborted    bool // the answer is cut
@@ -150,7 +153,7 @@ func (c *call) log(took time.Duration) {
 	pooled := fieldsOfLine.Get().(*[mostFields]zap.Field)
 	fields := append(pooled[:0],
 		zap.String("requestId", c.requestID), zap.String("method", c.r.Method), zap.String("route", c.template()), zap.Int("statusCode", c.status),
-		zap.Float64("durationMs", float64(took.Microseconds())/1000), zap.String("clientIp", c.address()),
+		zap.Float64("durationMs", float64(took.Microseconds())/1000), zap.String("clientIp", c.clientAddress()),
 	)
 	if c.route != nil {
 		fields = append(fields, zap.String("api", c.route.Slug), zap.String("apiId", c.route.Text))
@@ -183,8 +186,8 @@ const mostFields = 16
 // fieldsOfLine are arrays of fields; a logger takes what it needs before Write returns.
 var fieldsOfLine = sync.Pool{New: func() any { return new([mostFields]zap.Field) }}
 
-// address is the caller's address for the log.
-func (c *call) address() string {
+// clientAddress is the caller's address for the log.
+func (c *call) clientAddress() string {
 	a, _ := c.g.cfg.Proxies.Client(c.r)
 	if !a.IsValid() {
 		return "unknown"

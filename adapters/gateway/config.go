@@ -37,6 +37,8 @@ type Config struct {
 
 	// Engine makes the upstream calls; nil: an http.Transport with a guarded dialer.
 	Engine http.RoundTripper
+
+	proxied bool // every call goes by httputil.ReverseProxy: what tests compare with
 }
 
 // Deps is what the gateway works with. Limiter, MarkUsed and Observe may be nil.

@@ -55,8 +55,10 @@ const (
 
 func newProxy(engine http.RoundTripper, zl *zap.Logger) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Transport: engine, BufferPool: buffers, Rewrite: rewrite, ModifyResponse: answered, ErrorHandler: failed,
-		ErrorLog: log.New(logWriter{zl}, "", 0),
+		Transport: engine, BufferPool: buffers, ErrorLog: log.New(logWriter{zl}, "", 0),
+		Rewrite:        func(pr *httputil.ProxyRequest) { callOf(pr.In.Context()).address(pr.Out) },
+		ModifyResponse: func(res *http.Response) error { return callOf(res.Request.Context()).answered(res) },
+		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { callOf(r.Context()).failed(err) },
 	}
 }
 
@@ -85,6 +87,10 @@ func (c *call) serve() {
 	if c.target == c.g.ownAt {
 		proxy = c.g.own
 	}
+	if c.websocket == "" && !c.g.cfg.proxied {
+		c.forward(proxy.Transport)
+		return
+	}
 	proxy.ServeHTTP(&c.out, c.r.WithContext((*callContext)(c)))
 }
 
@@ -108,19 +114,18 @@ func (c *callContext) Value(key any) any {
 	return c.watch.ctx.Value(key)
 }
 
-// rewrite addresses the call to the upstream. The proxy has already dropped hop-by-hop headers (RFC 9110 7.6.1), those
-// that Connection lists, and X-Forwarded-*.
-func rewrite(pr *httputil.ProxyRequest) {
-	c := callOf(pr.In.Context())
-	out := pr.Out
-	// As sent, to the byte: Path would be encoded anew, and the proxy has dropped from the query what Go cannot parse.
+// address addresses a request to the upstream, and takes from its header what is not for it. Hop-by-hop fields (RFC 9110 7.6.1),
+// and those that Connection lists, are gone already.
+func (c *call) address(out *http.Request) {
+	in := c.r
+	// As sent, to the byte: Path would be encoded anew, and httputil.ReverseProxy drops from the query what Go cannot parse.
 	*out.URL = url.URL{
 		Scheme: c.target.Scheme, Host: c.target.Host, Opaque: c.target.Prefix + c.path.Escaped,
-		RawQuery: pr.In.URL.RawQuery, ForceQuery: pr.In.URL.ForceQuery,
+		RawQuery: in.URL.RawQuery, ForceQuery: in.URL.ForceQuery,
 	}
 	out.Host = c.target.Host
-	out.Trailer = pr.In.Trailer // filled in while the body is read
-	if c.trailer = pr.In.Trailer; c.trailer != nil {
+	out.Trailer = in.Trailer // filled in while the body is read
+	if c.trailer = in.Trailer; c.trailer != nil {
 		cleanTrailer(c.trailer, c.secret)
 	}
 	cleanRequest(out.Header, c.secret)
@@ -128,8 +133,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 }
 
 // failed ends a call that has no answer, or whose answer could not be charged.
-func failed(_ http.ResponseWriter, r *http.Request, err error) {
-	c := callOf(r.Context())
+func (c *call) failed(err error) {
 	c.cause = err
 	switch {
 	case c.sent: // an upgrade that failed after its handshake was charged

@@ -70,7 +70,7 @@ func open(t *testing.T, serve http.HandlerFunc, options ...option) *fixture {
 	core, logs := observer.New(zapcore.DebugLevel)
 	h.logs = logs
 	cfg := Config{
-		ProxyTimeout: 5 * time.Second, BodyLimit: 1 << 20, Idempotency: time.Hour, AllowedHosts: []string{"127.0.0.1"},
+		ProxyTimeout: 5 * time.Second, BodyLimit: 1 << 20, Idempotency: time.Hour, AllowedHosts: []string{"127.0.0.1"}, proxied: proxied,
 	}
 	deps := Deps{
 		Charger: h.ledger.charger, Keys: h.store, Routes: h.store, Changes: h.store, Idempotency: h.ledger, NewID: newID, Now: time.Now, Log: zap.New(core),

@@ -61,9 +61,10 @@ func mayHaveBody(res *http.Response) bool {
 	return res.ContentLength != 0 && res.StatusCode != http.StatusNoContent && res.StatusCode != http.StatusNotModified
 }
 
-// cleanHeader drops what only we may say. When our CORS layer has spoken for this origin, the upstream's own word would
-// make the answer unreadable for a browser.
+// cleanHeader drops what only we may say, and keeps cookies to their API. When our CORS layer has spoken for this origin, the
+// upstream's own word would make the answer unreadable for a browser.
 func (c *call) cleanHeader(h http.Header) {
+	c.confineCookies(h)
 	for name := range h {
 		if ours(normal(name)) {
 			delete(h, name)
@@ -85,6 +86,9 @@ func (c *call) cleanHeader(h http.Header) {
 		case name != "Vary":
 			delete(h, name) // e.g. security headers that an outer layer sets: one value each
 		}
+	}
+	if _, has := h["Content-Type"]; !has {
+		mine["Content-Type"] = nil // the server would guess one
 	}
 }
 

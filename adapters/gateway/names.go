@@ -152,7 +152,7 @@ func private(name string) bool {
 
 // ours reports whether only we may say a field of an answer. name is normal.
 func ours(name string) bool {
-	return name == headerID || name == headerReplayed || strings.HasPrefix(name, "X-Callora-")
+	return name == headerID || name == headerReplayed || strings.HasPrefix(name, "X-Callora-") || forOrigin(name)
 }
 
 // controls reports whether a field says how a message is framed, routed, authenticated or to be processed, which a trailer

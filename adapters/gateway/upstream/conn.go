@@ -28,6 +28,7 @@ type conn struct {
 	answered  bool       // something of its answer has come
 	allowance int64      // bytes that may still be read
 	one       [1]byte
+	aborts    func() // abort, made once
 }
 
 // dial opens a connection.
@@ -38,6 +39,7 @@ func (t *Transport) dial(ctx context.Context, to origin) (*conn, error) {
 	}
 	s := newSocket(nc, to.secure)
 	c := &conn{Conn: s, socket: s, transport: t, origin: to}
+	c.aborts = c.abort
 	if to.secure {
 		over, err := t.secure(ctx, to, s)
 		if err != nil {
@@ -79,7 +81,7 @@ func (c *conn) Read(p []byte) (int, error) {
 func (c *conn) exchange(r *http.Request, m *message) (*http.Response, error) {
 	c.sending, c.untouched, c.answered, c.allowance = nil, false, false, c.transport.MaxHeader
 	b := &body{conn: c, request: r}
-	b.unwatch = context.AfterFunc(r.Context(), c.abort) // wakes whoever reads or writes
+	b.unwatch = context.AfterFunc(r.Context(), c.aborts) // wakes whoever reads or writes
 	failed := c.send(m)
 	if c.untouched {
 		b.end(false)

@@ -13,13 +13,18 @@ type socket struct {
 	looking bool // reads do not wait
 	secure  bool
 	records records // of what has been read, when it is secure
+
+	tryRead func(fd uintptr) bool // look, made once
+	into    []byte                // where it reads to
+	read    int
+	failed  error
 }
 
 func newSocket(nc net.Conn, secure bool) *socket {
 	s := &socket{Conn: nc, secure: secure}
 	if c, ok := nc.(syscall.Conn); ok {
 		if raw, err := c.SyscallConn(); err == nil {
-			s.raw = raw
+			s.raw, s.tryRead = raw, s.look
 		}
 	}
 	return s

@@ -10,18 +10,14 @@ import (
 const canLook = true
 
 // readNow reads what is here. It is errNothing when nothing is.
-func (s *socket) readNow(p []byte) (n int, err error) {
+func (s *socket) readNow(p []byte) (int, error) {
 	if s.raw == nil {
 		return 0, errClosed
 	}
-	failed := s.raw.Read(func(fd uintptr) bool {
-		for {
-			if n, err = syscall.Read(int(fd), p); err != syscall.EINTR {
-				return true
-			}
-		}
-	})
-	switch {
+	s.into = p
+	failed := s.raw.Read(s.tryRead)
+	s.into = nil
+	switch n, err := s.read, s.failed; {
 	case failed != nil:
 		return 0, failed
 	case err == syscall.EAGAIN || err == syscall.EWOULDBLOCK:
@@ -30,6 +26,16 @@ func (s *socket) readNow(p []byte) (n int, err error) {
 		return 0, err
 	case n == 0:
 		return 0, io.EOF
+	default:
+		return n, nil
 	}
-	return n, nil
+}
+
+// look tries to read once.
+func (s *socket) look(fd uintptr) bool {
+	for {
+		if s.read, s.failed = syscall.Read(int(fd), s.into); s.failed != syscall.EINTR {
+			return true
+		}
+	}
 }

@@ -29,6 +29,7 @@ func TestAnAnswerIsWhatTheStandardTransportMakesOfIt(t *testing.T) {
 		"no content":                  "HTTP/1.1 204 No Content\r\n\r\n",
 		"not modified":                "HTTP/1.1 304 Not Modified\r\nEtag: \"x\"\r\nContent-Length: 100\r\n\r\n",
 		"interim answers":             "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 1\r\n\r\n1",
+		"a 100 that nobody asked for": "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1",
 		"gzip that is left alone":     "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08",
 		"a status below 100":          "HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n",
 		"an odd status":               "HTTP/1.1 299 What\r\nContent-Length: 1\r\n\r\n1",

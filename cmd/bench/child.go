@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -141,29 +142,52 @@ func (c *child) whyFailed(err error) error {
 	}
 }
 
-// tail keeps the last bytes written to it.
+// tail keeps the last bytes written to it, but for lines that tell of calls that went well: there are thousands of them a second.
 type tail struct {
-	mu  sync.Mutex
-	buf []byte
+	mu   sync.Mutex
+	buf  []byte
+	part []byte // of a line
 }
 
 const tailSize = 4 << 10
 
-var _ io.Writer = (*tail)(nil)
+var (
+	_ io.Writer = (*tail)(nil)
+
+	wentWell = []byte(`{"level":"info"`)
+)
 
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	last := p[max(len(p)-tailSize, 0):]
+	for rest := p; len(rest) > 0; {
+		end := bytes.IndexByte(rest, '\n') + 1
+		if end == 0 {
+			t.part = append(t.part, rest[max(len(rest)-tailSize, 0):]...)
+			break
+		}
+		line := rest[:end]
+		if rest = rest[end:]; len(t.part) > 0 {
+			line = append(t.part, line...)
+			t.part = nil
+		}
+		if !bytes.HasPrefix(line, wentWell) {
+			t.keep(line)
+		}
+	}
+	return len(p), nil
+}
+
+func (t *tail) keep(line []byte) {
+	last := line[max(len(line)-tailSize, 0):]
 	if drop := len(t.buf) + len(last) - tailSize; drop > 0 {
 		t.buf = t.buf[:copy(t.buf, t.buf[drop:])]
 	}
 	t.buf = append(t.buf, last...)
-	return len(p), nil
 }
 
 func (t *tail) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return string(t.buf)
+	return string(t.buf) + string(t.part)
 }

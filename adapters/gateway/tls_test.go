@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -22,14 +23,23 @@ func TestAnUpstreamOverTLSIsCalledWhenItIsTheOneItSays(t *testing.T) {
 	h.store.setAPI(h.api)
 	h.tell(change(h.api.ID))
 
-	h.get("/cheap").want(t, 502, "BAD_GATEWAY") // its certificate is its own
+	got := h.get("/cheap")
+	got.want(t, 502, "BAD_GATEWAY") // its certificate is its own
+	if strings.Contains(string(got.body), "certificate") {
+		t.Errorf("the caller is told more than that the upstream failed: %s", got.body)
+	}
+	eventually(t, "the line is written", func() bool { return h.logs.FilterMessage("call").Len() == 1 })
+	cause := fmt.Sprint(h.logs.FilterMessage("call").All()[0].ContextMap()["error"])
+	if !strings.Contains(cause, "TLS handshake with "+secure.Listener.Addr().String()) || !strings.Contains(cause, "unknown authority") {
+		t.Errorf("the log says %q", cause)
+	}
 	h.wantCharges()
 
 	engine := newEngine(newGuard(t, "127.0.0.1"), 0)
 	t.Cleanup(engine.CloseIdleConnections)
 	engine.Other.TLSClientConfig = secure.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 	h.gw.proxy.Transport = engine
-	got := h.get("/cheap")
+	got = h.get("/cheap")
 	got.want(t, 200, "")
 	if string(got.body) != "GET " {
 		t.Errorf("body %q", got.body)

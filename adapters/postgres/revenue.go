@@ -78,7 +78,8 @@ WITH earned AS (
 ), whole AS MATERIALIZED (
     SELECT l.id, s.user_id, s.first, s.last
     FROM unnest($6::uuid[], $7::uuid[], $8::uuid[], $9::uuid[]) AS s (lease_id, user_id, first, last) JOIN leases l ON l.id = s.lease_id
-    WHERE l.state = 'closed' AND l.indexed_at IS NULL AND l.used = (SELECT COALESCE(sum(e.amount), 0) FROM earned e WHERE e.lease_id = l.id)
+    LEFT JOIN (SELECT lease_id, sum(amount) AS amount FROM earned GROUP BY lease_id) e ON e.lease_id = l.id
+    WHERE l.state = 'closed' AND l.indexed_at IS NULL AND l.used = COALESCE(e.amount, 0)
 ), booked AS (
     INSERT INTO revenue (lease_id, api_id, developer_id, user_id, calls, amount, first_event, last_event, earned_at)
     SELECT e.lease_id, e.api_id, e.developer_id, w.user_id, e.calls, e.amount, w.first, w.last, e.earned_at

@@ -31,12 +31,15 @@ type wrongLease struct {
 	used, found int64
 }
 
-// read reads the events of the leases in pages, until a page's worth has been read and a lease is whole.
+// pagesOfPass are read before a pass ends, if some lease is whole by then: what it has locked and not booked is locked anew by the next.
+const pagesOfPass = 4
+
+// read reads the events of the leases in pages.
 func (b *booking) read(ctx context.Context) error {
 	found := 0
 	for _, spans := range byTime(spansOf(b.leases, func(l leaseToBook) leaseEvents { return l.leaseEvents })) {
 		for len(spans) > 0 {
-			if found >= b.page && len(b.whole) > 0 {
+			if found >= pagesOfPass*b.page && len(b.whole) > 0 {
 				return nil
 			}
 			read, rest, err := b.readPage(ctx, spans)

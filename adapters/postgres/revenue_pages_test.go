@@ -79,7 +79,9 @@ func TestRevenueIsTheSameInPagesOfAnySize(t *testing.T) {
 		db := closedLeases(t, 30, random)
 		r := NewRevenue(db)
 		r.page = page
-		calls, passes, err := bookAll(t.Context(), r, 1+random.IntN(40))
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		calls, passes, err := bookAll(ctx, r, 1+random.IntN(40))
+		cancel()
 		if err != nil {
 			t.Fatal(err)
 		}

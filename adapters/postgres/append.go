@@ -68,8 +68,8 @@ func (s appendStatement) text() string {
 
 func appendArgs(batch []usage.Record) []any {
 	n := len(batch)
-	ids, refs, times := newIDArray(n), newIntArray(n), newIntArray(2*n)
-	amounts, statuses, latencies := newIntArray(n), newIntArray(n), newIntArray(n)
+	ids, refs, times := newIDArray(n), newInt4Array(n), newIntArray(n)
+	amounts, statuses, latencies := newIntArray(n), newInt2Array(n), newIntArray(n)
 	p, s := newPayers(), newSharing()
 	for i := range batch {
 		r := &batch[i]
@@ -82,9 +82,7 @@ func appendArgs(batch []usage.Record) []any {
 	}
 	leases, epochs, first, last := p.arrays()
 	return []any{
-		ids.text(), refs.text(), amounts.text(), statuses.text(), latencies.text(), times.text(),
-		s.payers.text(), s.users.text(), s.apis.text(), s.endpoints.text(), s.keys.text(),
-		leases.text(), epochs.text(), first.text(), last.text(),
+		ids, refs, amounts, statuses, latencies, times, s.payers, s.users, s.apis, s.endpoints, s.keys, leases, epochs, first, last,
 	}
 }
 
@@ -105,7 +103,7 @@ type sharing struct {
 
 func newSharing() *sharing {
 	return &sharing{
-		payers: newIntArray(1), users: newIDArray(1), apis: newIDArray(1), endpoints: newIDArray(1), keys: newIDArray(1),
+		payers: newInt4Array(1), users: newIDArray(1), apis: newIDArray(1), endpoints: newIDArray(1), keys: newIDArray(1),
 		known: make(map[shared]int64, 1),
 	}
 }

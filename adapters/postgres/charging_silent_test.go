@@ -48,7 +48,7 @@ func TestAnAppendEndsInTimeWhenTheNetworkFallsSilentAndChargesOnce(t *testing.T)
 				t.Fatal(err)
 			}
 			r := usage.Record{Event: w.Call(t, c, money.FromStroops(3)), LeaseID: l.ID}
-			silence(p, r.ID.String())
+			silence(p, string(r.ID[:])) // as it is sent, see array
 			failsInTime(t, func(ctx context.Context) error { _, err := w.Journal.Append(ctx, []usage.Record{r}); return err })
 
 			p.Heal(t, address)

@@ -109,7 +109,7 @@ func keysOf(batch []usage.Record) (args []any, again int) {
 	if keys == nil {
 		return nil, 0
 	}
-	return []any{users.text(), keys, events.text(), claims.text()}, 0
+	return []any{users, keys, events, claims}, 0
 }
 
 // nobody is the payer of a repeated record: no lease has this id.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/CalloraOrg/callora-backend/db/dbtest"
+	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/money"
 	"github.com/CalloraOrg/callora-backend/domain/usage"
 )
@@ -39,6 +40,34 @@ func BenchmarkAppend(b *testing.B) {
 				}
 			})
 			b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}
+
+// BenchmarkBatch writes batches as durable and as async metering do, one after the other, of few and of many consumers.
+func BenchmarkBatch(b *testing.B) {
+	for _, c := range []struct{ size, leases int }{{16, 1}, {16, 12}, {32, 16}, {360, 16}} {
+		b.Run(fmt.Sprintf("%d events of %d leases", c.size, c.leases), func(b *testing.B) {
+			w := chargingWorld(b, dbtest.New(b))
+			consumers, leases := make([]id.ID, c.leases), make([]id.ID, c.leases)
+			for i := range consumers {
+				consumers[i] = w.Fund(b, money.FromStroops(1<<60))
+				l, err := w.Leases.Grant(b.Context(), grantOf(consumers[i], newID(), 1<<50))
+				if err != nil {
+					b.Fatal(err)
+				}
+				leases[i] = l.ID
+			}
+			batch := make([]usage.Record, c.size)
+			for b.Loop() {
+				for i := range batch {
+					k := i % c.leases
+					batch[i] = usage.Record{Event: w.Call(b, consumers[k], money.FromStroops(3)), LeaseID: leases[k]}
+				}
+				if _, err := w.Journal.Append(b.Context(), batch); err != nil {
+					b.Fatal(err)
+				}
+			}
 		})
 	}
 }

@@ -24,8 +24,18 @@ func timeOf(t sql.NullTime) time.Time {
 	return t.Time.UTC()
 }
 
+// timeArray writes the text of a timestamptz[].
+type timeArray struct{ b []byte }
+
 const timeText = len("2006-01-02T15:04:05.999999999Z,")
 
-func newTimeArray(n int) *array { return newArray(n * timeText) }
+func newTimeArray(n int) *timeArray { return &timeArray{append(make([]byte, 0, n*timeText+2), '{')} }
 
-func (a *array) addTime(t time.Time) { a.b = append(t.UTC().AppendFormat(a.b, time.RFC3339Nano), ',') }
+func (a *timeArray) addTime(t time.Time) {
+	if len(a.b) > 1 {
+		a.b = append(a.b, ',')
+	}
+	a.b = t.UTC().AppendFormat(a.b, time.RFC3339Nano)
+}
+
+func (a *timeArray) text() string { return string(append(a.b, '}')) }

@@ -28,6 +28,9 @@ func (c Config) connector() (*connector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the database URL: %s", c.redact(err))
 	}
+	// Arrays, and values that are []byte, are sent as the server keeps them, and a query with its parameters in one round trip
+	// instead of two. A []byte is then no jsonb, which has a form of its own: jsonb goes as a string.
+	config.BinaryParameters = true
 	return &connector{config: config, session: c.session(), endTimeout: endTimeout}, nil
 }
 

@@ -88,7 +88,8 @@ func open(t testing.TB, address string) *sqlx.DB {
 		t.Fatalf("the address of the test's database: %v", err)
 	}
 	given := u.Query()
-	given.Set("jit", "off") // as in the program's own sessions
+	given.Set("jit", "off") // as in the program's own sessions, and the next too
+	given.Set("binary_parameters", "yes")
 	u.RawQuery = given.Encode()
 	pool, err := sqlx.Connect("postgres", u.String())
 	if err != nil {

@@ -3,6 +3,7 @@ package ports
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/CalloraOrg/callora-backend/domain/id"
@@ -13,7 +14,8 @@ import (
 
 // Charger admits paid calls against prepaid money.
 type Charger interface {
-	// Reserve sets the price of one call aside from the consumer's vault. Faults: vault.ErrShort, or an Unavailable one
+	// Reserve sets the price of one call aside from the consumer's vault. It waits a moment for money that is idle on other
+	// nodes. Faults: vault.ErrShort, vault.ErrHeld when calls of other nodes seem to need that money, or an Unavailable one
 	// when charges cannot be recorded at present. The caller must end the hold with Charge or Release.
 	Reserve(ctx context.Context, consumer id.ID, price money.Amount) (Hold, error)
 }
@@ -33,9 +35,12 @@ type Hold interface {
 type Leases interface {
 	// Grant opens a lease for node on the consumer's vault on a network: as much as want where the vault is rich, down
 	// to exactly need where it is nearly empty, and down to atLeast where need is no longer there. Fault:
-	// vault.ErrShort when not even atLeast is free or there is no vault. One transaction. When its outcome is unknown it
-	// is asked again with the same ID and Again: then it waits for the first attempt, renews what that has granted, however
-	// much, and is a new grant when it has granted nothing. ErrLeaseEnded: that lease has been closed since.
+	// vault.ErrShort when not even atLeast is free or there is no vault; vault.ErrHeld when it would be with what open leases
+	// of other nodes have not used, and the vault is not stopped. Then the nodes are told (Recalled), unless they were in the last
+	// vault.RecallEvery; an error that wraps ErrRecalled says that it was this grant that told them.
+	// One transaction. When its outcome is unknown it is asked again with the same ID and Again: then it waits for the first
+	// attempt, renews what that has granted, however much, and is a new grant when it has granted nothing. ErrLeaseEnded: that
+	// lease has been closed since.
 	Grant(ctx context.Context, g LeaseGrant) (vault.Lease, error)
 	// Renew extends the node's leases that are still open, by ttl from the database's now, and returns which were.
 	Renew(ctx context.Context, node id.ID, leases []id.ID, ttl time.Duration) ([]id.ID, error)
@@ -65,6 +70,9 @@ type LeaseReplacement struct {
 
 // ErrLeaseEnded means that a lease which was asked for again has been closed.
 var ErrLeaseEnded = errors.New("the lease has ended")
+
+// ErrRecalled is the cause of a vault.ErrHeld that comes with a message to all nodes. It is a vault.ErrShort.
+var ErrRecalled = fmt.Errorf("idle money is recalled: %w", vault.ErrShort)
 
 // LeaseGrant is the request for a lease.
 type LeaseGrant struct {

@@ -37,7 +37,7 @@ type Invalidator interface {
 // Change names what changed.
 type Change struct {
 	Kind    ChangeKind
-	Subject string // ChangedAPI: its id; ChangedKey: its prefix; ChangedOwner: the user's id
+	Subject string // ChangedAPI: its id; ChangedKey: its prefix; ChangedOwner, Recalled: the user's id
 }
 
 // ChangeKind is what sort of thing changed.
@@ -48,4 +48,7 @@ const (
 	ChangedAPI   ChangeKind = "api"
 	ChangedKey   ChangeKind = "key"
 	ChangedOwner ChangeKind = "owner" // of keys: what all of them depend on, such as the vault's stop
+
+	// Recalled changes nothing: a node is short of the user's money, and others are to give back what they do not need of it.
+	Recalled ChangeKind = "recall"
 )

@@ -321,4 +321,34 @@ var ofStores = []guard{
 		", first_event = least(l.first_event, o.first), last", ", last",
 		stores, "TestAThousandDaysOfUsage/are_not_locked",
 	},
+	{
+		"idle money is recalled once in a while, whoever asks", "adapters/postgres/recall.go",
+		"WHERE NOT EXISTS (SELECT FROM changes WHERE kind = 'recall'", "WHERE NOT EXISTS (SELECT FROM changes WHERE kind = 'none'",
+		stores, contract + "/money_that_another",
+	},
+	{
+		"of many that are short at once, one recalls", "adapters/postgres/recall.go",
+		"SELECT 'recall', $1, clock_timestamp()\n", "SELECT 'recall', $1, clock_timestamp() - INTERVAL '1 hour'\n",
+		stores, contract + "/of_many_that_are_short",
+	},
+	{
+		"a node does not recall what it has itself", "adapters/postgres/recall.go",
+		"l.node_id <> $2", "l.node_id <> $2 IS NOT NULL",
+		stores, contract + "/what_cannot_help",
+	},
+	{
+		"what would not be enough is not recalled", "adapters/postgres/recall.go",
+		"+ $3::bigint >= $4::bigint", "+ $3::bigint >= 0 * $4::bigint",
+		stores, contract + "/what_cannot_help",
+	},
+	{
+		"what is spent is not recalled", "adapters/postgres/recall.go",
+		"HAVING sum(l.granted - l.used) > 0 AND sum(l.granted - l.used)", "HAVING sum(l.granted) > 0 AND sum(l.granted)",
+		stores, contract + "/what_cannot_help",
+	},
+	{
+		"a stopped vault recalls nothing", "adapters/postgres/recall.go",
+		" AND v.stopped_at IS NULL", "",
+		stores, contract + "/a_stopped_vault_recalls",
+	},
 }

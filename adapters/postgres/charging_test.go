@@ -86,6 +86,21 @@ func chargingWorld(t testing.TB, db *sqlx.DB) portstest.ChargingWorld {
 				answered_at = answered_at - a.by, repeat_until = repeat_until - a.by
 				FROM make_interval(secs => $1) AS a (by)`, by.Seconds())
 		},
+		Stop: func(t testing.TB, consumer id.ID) {
+			t.Helper()
+			exec(t, `UPDATE vaults SET stopped_at = now(), stopped_because = 'it owes' WHERE user_id = $1`, consumer)
+		},
+		Recalls: func(t testing.TB) (consumers []id.ID) {
+			t.Helper()
+			if err := db.SelectContext(t.Context(), &consumers, `SELECT subject FROM changes WHERE kind = 'recall' ORDER BY changed_at`); err != nil {
+				t.Fatal(err)
+			}
+			return consumers
+		},
+		AgeRecalls: func(t testing.TB, by time.Duration) {
+			t.Helper()
+			exec(t, `UPDATE changes SET changed_at = changed_at - make_interval(secs => $1) WHERE kind = 'recall'`, by.Seconds())
+		},
 	}
 }
 

@@ -23,7 +23,7 @@ type Leases struct{ db *sqlx.DB }
 func NewLeases(db *sqlx.DB) *Leases { return &Leases{db} }
 
 const freeOfVault = `
-SELECT id, balance_snapshot - uncollected - held
+SELECT id, balance_snapshot - uncollected - held, held
 FROM vaults
 WHERE user_id = $1 AND network = $2
 FOR UPDATE`
@@ -48,8 +48,8 @@ func (s *Leases) Grant(ctx context.Context, g ports.LeaseGrant) (vault.Lease, er
 				return err
 			}
 		}
-		var free int64
-		err := tx.QueryRowContext(ctx, freeOfVault, g.Consumer, g.Network).Scan(&lease.VaultID, &free)
+		var free, held int64
+		err := tx.QueryRowContext(ctx, freeOfVault, g.Consumer, g.Network).Scan(&lease.VaultID, &free, &held)
 		if errors.Is(err, sql.ErrNoRows) {
 			refused = vault.ErrShort
 			return nil
@@ -64,8 +64,11 @@ func (s *Leases) Grant(ctx context.Context, g ports.LeaseGrant) (vault.Lease, er
 			}
 		}
 		lease.Granted, refused = vault.SizeGrant(money.FromStroops(free), g.AtLeast, g.Need, g.Want)
+		if refused != nil && held > 0 { // by leases: whose
+			refused, err = short(ctx, tx, lease.VaultID, free, g)
+		}
 		if refused != nil {
-			return nil
+			return err
 		}
 		err = tx.QueryRowContext(ctx, openLease, g.ID, lease.VaultID, g.Node, lease.Granted.Stroops(), g.TTL.Seconds()).
 			Scan(&lease.ExpiresAt)

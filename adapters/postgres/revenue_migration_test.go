@@ -208,6 +208,7 @@ func TestAStepThatWouldLoseRevenueIsRefused(t *testing.T) {
 		for _, drift := range []string{`UPDATE revenue SET amount = amount + 1, calls = calls + 1 WHERE part = 0`, `UPDATE revenue SET calls = calls + 1`, `UPDATE revenue SET user_id = uid('x', 1)`} {
 			pool := byCall(t)
 			migrateUp(t, pool)
+			migrateTo(t, pool, 12)
 			pool.MustExec(drift)
 			before := ledgerOf(t, pool)
 			if _, err := db.Down(t.Context(), pool.DB, false); !errors.Is(err, db.ErrRefused) {

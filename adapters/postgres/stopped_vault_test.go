@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
+	"github.com/CalloraOrg/callora-backend/db"
 	"github.com/CalloraOrg/callora-backend/domain/id"
 	"github.com/CalloraOrg/callora-backend/domain/vault"
 )
@@ -53,5 +54,25 @@ func TestAStopIsNewsOfTheVaultsOwnerAndChargingIsNone(t *testing.T) {
 	m.stopVault(t, m.consumer, vault.Testnet, "")
 	if n := m.count(t, `SELECT count(*) FROM changes WHERE kind = 'owner' AND subject = $1`, m.consumer.String()); n != 2 || news() != before+2 {
 		t.Errorf("%d news of the owner, %d in all; want 2", n, news()-before)
+	}
+}
+
+func TestRecallsDoNotKeepTheSchemaFromSteppingBack(t *testing.T) {
+	t.Parallel()
+	m := openMarket(t)
+	if _, err := m.db.Exec(`INSERT INTO changes (kind, subject) VALUES ('recall', $1)`, m.consumer.String()); err != nil {
+		t.Fatal(err)
+	}
+	for at := int64(13); at >= 13; {
+		if _, err := db.Down(t.Context(), m.db.DB, false); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if at, _, err = db.Version(t.Context(), m.db.DB); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := m.count(t, `SELECT count(*) FROM changes WHERE kind NOT IN ('api', 'key', 'owner')`); n != 0 {
+		t.Errorf("%d rows that the schema of before does not know", n)
 	}
 }

@@ -22,7 +22,13 @@ const (
 var (
 	// ErrShort means the free money does not cover the price. Nothing was set aside.
 	ErrShort = fault.New(fault.PaymentRequired, "PAYMENT_REQUIRED", "Payment Required: insufficient balance")
+	// ErrHeld is an ErrShort that may pass: with what other nodes have leased, and calls have not used, there would be enough.
+	ErrHeld = fault.New(fault.PaymentRequired, "PAYMENT_REQUIRED",
+		"Payment Required: insufficient balance; the rest is set aside for calls in progress").Because(ErrShort)
 )
+
+// RecallEvery is how often, at most, the nodes are asked to give a vault's idle money back, whoever is short and however often.
+const RecallEvery = time.Second
 
 // Stopped is the fault of a call that a stopped vault would have to pay for. because is a sentence for its owner.
 func Stopped(because string) *fault.Error {

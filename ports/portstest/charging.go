@@ -19,10 +19,13 @@ import (
 // answer. Commit, when set, is asked when an operation has begun and has its rows, which keeps out others that need
 // them, and has not taken effect: it may wait as long as it likes, and an error undoes the operation. A caller whose context
 // ends meanwhile is told so, and the operation goes on without it, as in a database behind a network.
+//
+// Recalled, when set, hears of recalls, as nodes do from a ports.ChangeFeed. It must not ask the bank.
 type Bank struct {
-	Now    ports.Clock
-	Fail   func(op string, done bool) error
-	Commit func(op string) error
+	Now      ports.Clock
+	Fail     func(op string, done bool) error
+	Commit   func(op string) error
+	Recalled func(consumer id.ID)
 
 	mu      sync.Mutex
 	freed   sync.Cond            // told when rows are let go
@@ -32,10 +35,15 @@ type Bank struct {
 	events  map[id.ID]usage.Record
 	revenue map[id.ID]money.Amount
 	once    map[idempotencyKey]*idempotencyRow
+	recalls []id.ID // of consumers
 	trips   int
 }
 
-type bankVault struct{ snapshot, uncollected, held int64 }
+type bankVault struct {
+	snapshot, uncollected, held int64
+	recalled                    time.Time // the last time
+	stopped                     bool
+}
 
 type bankLease struct {
 	vault, node   id.ID
@@ -120,6 +128,29 @@ func (b *Bank) Fund(consumer id.ID, balance money.Amount) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.vaults[consumer] = &bankVault{snapshot: balance.Stroops()}
+}
+
+// Stop makes a consumer's vault one that must not pay.
+func (b *Bank) Stop(consumer id.ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.vaults[consumer].stopped = true
+}
+
+// Recalls returns whose money was recalled, once for each message.
+func (b *Bank) Recalls() []id.ID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.recalls)
+}
+
+// AgeRecalls makes all recalls so far happen earlier.
+func (b *Bank) AgeRecalls(by time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range b.vaults {
+		v.recalled = v.recalled.Add(-by)
+	}
 }
 
 // Trips is how many operations the bank was asked for.

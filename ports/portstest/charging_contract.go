@@ -31,6 +31,10 @@ type ChargingWorld struct {
 	Call    func(t testing.TB, consumer id.ID, price money.Amount) usage.Event // a call that could be charged
 	Age     func(t testing.TB)                                                 // makes all open leases overdue
 	AgeKeys func(t testing.TB, by time.Duration)                               // makes all of Idempotency-Keys happen earlier
+
+	Stop       func(t testing.TB, consumer id.ID)
+	Recalls    func(t testing.TB) []id.ID // the consumers, once for each message
+	AgeRecalls func(t testing.TB, by time.Duration)
 }
 
 func (w ChargingWorld) grant(consumer, node id.ID, atLeast, need, want int64) ports.LeaseGrant {
@@ -341,6 +345,7 @@ func ChargingContract(t *testing.T, open func(t *testing.T) ChargingWorld) {
 	})
 	unknownGrantContract(run)
 	successionContract(run)
+	recallContract(run)
 	voidContract(run)
 	idempotencyContract(t, open)
 }

@@ -35,6 +35,10 @@ func TestBankKeepsTheChargingContract(t *testing.T) {
 			},
 			Age:     func(testing.TB) { b.AgeLeases() },
 			AgeKeys: func(_ testing.TB, by time.Duration) { b.AgeKeys(by) },
+
+			Stop:       func(_ testing.TB, c id.ID) { b.Stop(c) },
+			Recalls:    func(testing.TB) []id.ID { return b.Recalls() },
+			AgeRecalls: func(_ testing.TB, by time.Duration) { b.AgeRecalls(by) },
 		}
 	})
 }

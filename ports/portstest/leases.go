@@ -19,7 +19,12 @@ func (b *Bank) Grant(ctx context.Context, g ports.LeaseGrant) (vault.Lease, erro
 	}
 	var out vault.Lease
 	var refused error
-	if err := b.do(ctx, "grant", rows, func() { out, refused = b.grant(g) }); err != nil {
+	work := func() {
+		if out, refused = b.grant(g); errors.Is(refused, ports.ErrRecalled) && b.Recalled != nil {
+			b.Recalled(g.Consumer)
+		}
+	}
+	if err := b.do(ctx, "grant", rows, work); err != nil {
 		return vault.Lease{}, err
 	}
 	return out, refused
@@ -42,13 +47,33 @@ func (b *Bank) grant(g ports.LeaseGrant) (vault.Lease, error) {
 	if v == nil {
 		return vault.Lease{}, vault.ErrShort
 	}
-	granted, err := vault.SizeGrant(money.FromStroops(v.snapshot-v.uncollected-v.held), g.AtLeast, g.Need, g.Want)
+	free := v.snapshot - v.uncollected - v.held
+	granted, err := vault.SizeGrant(money.FromStroops(free), g.AtLeast, g.Need, g.Want)
 	if err != nil {
-		return vault.Lease{}, err
+		return vault.Lease{}, b.short(v, free, g)
 	}
 	v.held += granted.Stroops()
 	b.leases[g.ID] = &bankLease{vault: g.Consumer, node: g.Node, granted: granted.Stroops(), expires: b.Now().Add(g.TTL)}
 	return b.lease(g.ID), nil
+}
+
+// short is the refusal of a grant.
+func (b *Bank) short(v *bankVault, free int64, g ports.LeaseGrant) error {
+	var idle int64
+	for _, l := range b.leases {
+		if l.vault == g.Consumer && !l.closed && l.node != g.Node {
+			idle += l.granted - l.used
+		}
+	}
+	switch {
+	case v.stopped || idle == 0 || free+idle < g.AtLeast.Stroops():
+		return vault.ErrShort
+	case b.Now().Sub(v.recalled) < vault.RecallEvery:
+		return vault.ErrHeld
+	}
+	v.recalled = b.Now()
+	b.recalls = append(b.recalls, g.Consumer)
+	return vault.ErrHeld.Because(ports.ErrRecalled)
 }
 
 func (b *Bank) lease(u id.ID) vault.Lease {

@@ -108,7 +108,7 @@ var ofCharging = []guard{
 	},
 	{
 		"a grant that is too small for later calls refuses none", "app/charging/account.go",
-		"if got.Granted.Less(g.Need) && !g.Again {", "if got.Granted.Less(g.Need) {",
+		"\t\ta.leases[l.id] = l\n", "\t\ta.leases[l.id] = l\n\t\tif got.Granted.Less(g.Need) {\n\t\t\terr = vault.ErrShort\n\t\t}\n",
 		charging, "TestAGrantThatIsTooSmallForLaterCallsIsJoinedWithTheRestOfTheVault",
 	},
 	{
@@ -135,5 +135,35 @@ var ofCharging = []guard{
 		"parts whose return was lost are given back again", "app/charging/maintain.go",
 		"return err // the next pass says it again", "_ = err",
 		charging, "TestWhatIsAskedAgainOfALeaseHappensOnce",
+	},
+	{
+		"what calls in flight hold is never given back", "app/charging/lease.go",
+		"Keep: money.FromStroops(l.granted)}", "Keep: money.FromStroops(l.granted - l.reserved)}",
+		charging, "TestWhatCallsInFlightHoldIsNotGivenBack",
+	},
+	{
+		"money of a charge in doubt is never given back", "app/charging/lease.go",
+		"Keep: money.FromStroops(l.granted)}", "Keep: money.FromStroops(l.charged)}",
+		charging, "TestMoneyOfAChargeInDoubtIsNotGivenBack",
+	},
+	{
+		"idle money is given back when it is recalled", "app/charging/recall.go",
+		"\t\ta.retire(a.current, now)\n", "\t\t_ = now\n",
+		charging, "TestMoneyIdleOnOneNodeServesACallOnAnother",
+	},
+	{
+		"a recall that meets a grant is not lost", "app/charging/recall.go",
+		"\t\ta.recalled = true\n", "",
+		charging, "TestARecallThatMeetsAGrantTakesWhatTheGrantLeavesIdle",
+	},
+	{
+		"a wait for other nodes' money ends", "app/charging/recall.go",
+		"return now.Before(w.until)", "return true",
+		charging, "TestACallWaitsForAnotherNodesMoneyABoundedTime",
+	},
+	{
+		"a drain waits for no other node's money", "app/charging/recall.go",
+		"!errors.Is(refusal, vault.ErrHeld) || a.charger.closed.Load()", "!errors.Is(refusal, vault.ErrHeld)",
+		charging, "TestADrainDoesNotWaitForOtherNodesMoney",
 	},
 }

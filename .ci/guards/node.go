@@ -53,4 +53,9 @@ var ofNode = []guard{
 		"Trusted: c.TrustedProxies, ", "",
 		node, "TestEveryDoorCountsCallersByTheAddressThatIsTrusted",
 	},
+	{
+		"a node hears recalls beside other news", "cmd/callora/wire_gateway.go",
+		"\t\tf.also(changes)\n", "",
+		node, "TestMoneyIdleOnOneNodeServesTheOtherNodesFirstCall",
+	},
 }

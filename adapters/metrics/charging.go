@@ -14,6 +14,12 @@ type ChargingState struct {
 	HeldStroops int64
 	Queued      int64
 	Failing     bool
+
+	RecallsSent     int64
+	RecallsHeard    int64
+	RecalledStroops int64
+	WaitsServed     int64
+	WaitsRefused    int64
 }
 
 // Charging counts the batches of the writer and shows the state of the charger.
@@ -71,16 +77,29 @@ var (
 	heldUSDC    = prometheus.NewDesc("metering_held_usdc", "Money held by calls that are not finished.", nil, nil)
 	queued      = prometheus.NewDesc("metering_records_queued", "Usage records that wait for a writer.", nil, nil)
 	failing     = prometheus.NewDesc("metering_failing", "1 while charges cannot be stored and paid calls are refused.", nil, nil)
+
+	recallsSent  = prometheus.NewDesc("metering_recalls_sent_total", "Recalls of idle money that grants of this node sent to all nodes.", nil, nil)
+	recallsHeard = prometheus.NewDesc("metering_recalls_heard_total", "Recalls of idle money that this node heard, its own included.", nil, nil)
+	recalledUSDC = prometheus.NewDesc("metering_recalled_usdc_total", "Money that was idle on this node and given back for a recall.", nil, nil)
+	recallWaits  = prometheus.NewDesc("metering_recall_waits_total", "Calls that waited for idle money of other nodes, by result (served, refused).", []string{"result"}, nil)
 )
 
 func (tillCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{leasesOpen, accounts, callsInHold, heldUSDC, queued, failing} {
+	for _, d := range []*prometheus.Desc{leasesOpen, accounts, callsInHold, heldUSDC, queued, failing, recallsSent, recallsHeard, recalledUSDC, recallWaits} {
 		ch <- d
 	}
 }
 
 func (state tillCollector) Collect(ch chan<- prometheus.Metric) {
 	s := state()
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	counter(recallsSent, float64(s.RecallsSent))
+	counter(recallsHeard, float64(s.RecallsHeard))
+	counter(recalledUSDC, float64(s.RecalledStroops)/1e7)
+	counter(recallWaits, float64(s.WaitsServed), "served")
+	counter(recallWaits, float64(s.WaitsRefused), "refused")
 	gauge := func(d *prometheus.Desc, v float64) { ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
 	gauge(leasesOpen, float64(s.OpenLeases))
 	gauge(accounts, float64(s.Accounts))

@@ -58,13 +58,15 @@ func TestChargingIsVisible(t *testing.T) {
 	c := NewCharging(m)
 	c.ObserveBatch(40, 3*time.Millisecond, nil)
 	c.ObserveBatch(2, time.Second, errors.New("down"))
-	state := ChargingState{Accounts: 2, OpenLeases: 3, CallsInHold: 4, HeldStroops: 25_000_000, Queued: 5, Failing: true}
+	state := ChargingState{Accounts: 2, OpenLeases: 3, CallsInHold: 4, HeldStroops: 25_000_000, Queued: 5, Failing: true,
+		RecallsSent: 6, RecallsHeard: 7, RecalledStroops: 35_000_000, WaitsServed: 8, WaitsRefused: 9}
 	m.WatchCharging(func() ChargingState { return state })
 	contains(t, scrape(t, m),
 		`metering_batches_total{result="stored"} 1`, `metering_batches_total{result="failed"} 1`, "metering_records_total 40",
 		`metering_batch_records_bucket{le="64"} 1`, `metering_batch_duration_seconds_bucket{le="0.005"} 1`,
 		"metering_leases_open 3", "metering_accounts 2", "metering_calls_in_hold 4", "metering_held_usdc 2.5",
-		"metering_records_queued 5", "metering_failing 1")
+		"metering_records_queued 5", "metering_failing 1", "metering_recalls_sent_total 6", "metering_recalls_heard_total 7",
+		"metering_recalled_usdc_total 3.5", `metering_recall_waits_total{result="served"} 8`, `metering_recall_waits_total{result="refused"} 9`)
 	state.Failing = false
 	contains(t, scrape(t, m), "metering_failing 0")
 }

@@ -29,6 +29,7 @@ type account struct {
 	leases    map[id.ID]*lease // every lease not yet closed, current included
 	waiting   []*waiter
 	refilling bool
+	recalled  bool  // while refilling
 	dead      bool  // no longer in the charger's table: calls must look again
 	unknown   id.ID // the grant whose outcome is unknown: it is asked for again before any other
 	perSecond int64 // stroops, as the last lease was spent: what the next one is sized by
@@ -42,6 +43,7 @@ type waiter struct {
 	done  chan waited // buffered, so that serving never blocks
 	asked bool        // the lease on its way was sized for it
 	gone  bool        // its caller left
+	until time.Time   // it waits for money from other nodes, at most until then
 }
 
 type waited struct {
@@ -105,7 +107,7 @@ func (a *account) leave(w *waiter, cause error) error {
 
 // refill gets leases until no call waits. With recover it also asks once for a grant whose outcome is unknown.
 func (a *account) refill(recover bool) {
-	for {
+	for pause := firstAskAgain; ; {
 		grant, ok := a.nextGrant(recover)
 		if !ok {
 			return
@@ -115,7 +117,12 @@ func (a *account) refill(recover bool) {
 		ctx, cancel := context.WithTimeout(a.charger.life, a.charger.cfg.GrantTimeout)
 		got, err := a.charger.leases.Grant(ctx, grant)
 		cancel()
-		a.granted(grant, got, asked, err)
+		if !a.granted(grant, got, asked, err) {
+			pause = firstAskAgain
+			continue
+		}
+		a.charger.pauseForRecall(pause)
+		pause = min(2*pause, lastAskAgain)
 	}
 }
 
@@ -135,7 +142,10 @@ func (a *account) nextGrant(recover bool) (ports.LeaseGrant, bool) {
 		return g, true
 	}
 	if len(a.waiting) == 0 {
-		a.refilling = false
+		if a.refilling = false; a.recalled {
+			a.charger.recalls.add(a.consumer)
+		}
+		a.recalled = false
 		return ports.LeaseGrant{}, false
 	}
 	if !g.Again {
@@ -150,18 +160,25 @@ func (a *account) nextGrant(recover bool) (ports.LeaseGrant, bool) {
 	if a.current != nil {
 		a.retire(a.current, now)
 	}
-	for _, l := range a.leases {
-		if part, ok := l.spare(); ok {
-			g.GiveBack = append(g.GiveBack, part)
-		}
-	}
+	g.GiveBack, a.recalled = a.spare(), false
 	want := max(need, timesUpTo(a.perSecond, int64(a.charger.cfg.LeaseTarget/time.Millisecond))/1000, timesUpTo(a.waiting[0].price, firstCalls))
 	g.AtLeast, g.Need, g.Want = money.FromStroops(atLeast), money.FromStroops(need), money.FromStroops(want)
 	return g, true
 }
 
-// granted puts a new lease to use and answers the calls it was sized for.
-func (a *account) granted(g ports.LeaseGrant, got vault.Lease, asked time.Time, err error) {
+// spare is what is still needed of the leases that serve no more, of which the database knows more. The caller holds the mutex.
+func (a *account) spare() (parts []ports.LeasePart) {
+	for _, l := range a.leases {
+		if p, ok := l.spare(); ok {
+			parts = append(parts, p)
+		}
+	}
+	return parts
+}
+
+// granted puts a new lease to use and answers the calls it serves, and those that the vault is short for. It reports whether
+// some of them wait for money from other nodes.
+func (a *account) granted(g ports.LeaseGrant, got vault.Lease, asked time.Time, err error) (held bool) {
 	now := a.charger.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -177,29 +194,34 @@ func (a *account) granted(g ports.LeaseGrant, got vault.Lease, asked time.Time, 
 		if l.retired = a.current != nil; !l.retired { // one that was recovered when nobody waited is not needed
 			a.current = l
 		}
-		if got.Granted.Less(g.Need) && !g.Again {
-			err = vault.ErrShort // for those the rest of the vault does not cover
-		}
 	case g.Again && errors.Is(err, ports.ErrLeaseEnded):
 		err = nil // those who wait ask for a new one
 	case !short:
 		a.unknown = g.ID
 		err = usage.ErrNotRecorded.Because(err)
 	}
+	if errors.Is(err, ports.ErrRecalled) {
+		a.charger.recalls.sent.Add(1)
+		err = vault.ErrHeld // which call was the one that recalled is none of the callers' concern
+	}
 	a.serveWaiting(now, err)
+	return errors.Is(err, vault.ErrHeld) && len(a.waiting) > 0
 }
 
-// returned notes that the database has heard what is still needed of leases. The caller holds the mutex.
-func (a *account) returned(parts []ports.LeasePart) {
+// returned notes that the database has heard what is still needed of leases, and how much went back. The caller holds the mutex.
+func (a *account) returned(parts []ports.LeasePart) (back int64) {
 	for _, p := range parts {
-		if l := a.leases[p.Lease]; l != nil {
-			l.told = min(l.told, p.Keep.Stroops())
+		if l := a.leases[p.Lease]; l != nil && p.Keep.Stroops() < l.told {
+			back += l.told - p.Keep.Stroops()
+			l.told = p.Keep.Stroops()
 		}
 	}
+	return back
 }
 
 // serveWaiting hands the current lease to waiting calls in order. With a refusal, those that the last grant was sized for
-// and that still cannot be served are refused; the others wait for the next. The caller holds the mutex.
+// and that still cannot be served are refused, unless money may come from other nodes; the others wait for the next. The caller
+// holds the mutex.
 func (a *account) serveWaiting(now time.Time, refusal error) {
 	rest := a.waiting[:0]
 	for _, w := range a.waiting {
@@ -207,8 +229,10 @@ func (a *account) serveWaiting(now time.Time, refusal error) {
 		case w.gone:
 		case a.current.serves(w.price, now):
 			a.take(a.current, w.price, now)
+			a.charger.recalls.waited(w, true)
 			w.done <- waited{lease: a.current}
-		case w.asked && refusal != nil:
+		case w.asked && refusal != nil && !a.awaits(w, refusal, now):
+			a.charger.recalls.waited(w, false)
 			w.done <- waited{err: refusal}
 		default:
 			rest = append(rest, w)

@@ -40,6 +40,7 @@ type Charger struct {
 	closed          atomic.Bool
 	background      sync.WaitGroup
 	stopMaintenance chan struct{}
+	recalls         recalls
 
 	born time.Time       // the start of the charger's own, monotonic time
 	life context.Context // ends with the time that Drain is given, and with it whatever asks the database
@@ -54,6 +55,7 @@ func New(cfg Config, leases Leases, journal ports.UsageJournal, now ports.Clock,
 	t := &Charger{
 		cfg: cfg, leases: leases, journal: journal, now: now, newID: newID, node: newID(), born: now(), stopMaintenance: make(chan struct{}),
 	}
+	t.recalls.some = make(chan struct{}, 1)
 	t.life, t.cut = context.WithCancel(context.Background())
 	t.callers.New = func() any { return newCaller() }
 	for range cfg.Shards {
@@ -121,7 +123,11 @@ func (t *Charger) failing(now time.Time) bool {
 
 // Stats returns the charger's state at this moment.
 func (t *Charger) Stats() Stats {
-	s := Stats{Queued: t.queued.Load(), Failing: t.Failing()}
+	r := &t.recalls
+	s := Stats{
+		Queued: t.queued.Load(), Failing: t.Failing(), RecallsSent: r.sent.Load(), RecallsHeard: r.heard.Load(), RecalledStroops: r.stroops.Load(),
+		WaitsServed: r.served.Load(), WaitsRefused: r.refused.Load(),
+	}
 	t.accounts.Range(func(_, v any) bool {
 		a := v.(*account)
 		a.mu.Lock()

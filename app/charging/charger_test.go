@@ -38,7 +38,7 @@ func (h *house) config() Config {
 	return Config{
 		Network: vault.Testnet, Mode: Durable, LeaseTTL: 30 * time.Second, LeaseTarget: 2 * time.Second, LeaseIdle: 3 * time.Second,
 		LeaseMaxAge: 30 * time.Second, MaintainEvery: 500 * time.Millisecond, GrantTimeout: 5 * time.Second, BatchMax: 100,
-		AsyncFlush: 20 * time.Millisecond, QueueMax: 1000, Shards: 2, CommitTimeout: 10 * time.Second,
+		AsyncFlush: 20 * time.Millisecond, QueueMax: 1000, Shards: 2, CommitTimeout: 10 * time.Second, RecallWait: 500 * time.Millisecond,
 		Incident: func(i Incident) {
 			h.mu.Lock()
 			defer h.mu.Unlock()

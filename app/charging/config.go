@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/money"
 	"github.com/CalloraOrg/callora-backend/domain/vault"
 )
 
@@ -29,6 +30,7 @@ type Config struct {
 	LeaseMaxAge   time.Duration // a lease is replaced after this long, so that its revenue gets indexed
 	MaintainEvery time.Duration // how often leases are renewed, given back and closed
 	GrantTimeout  time.Duration
+	RecallWait    time.Duration // how long a call waits for idle money of other nodes, when a vault is short without it
 	BatchMax      int           // records of one statement
 	DurableWait   time.Duration // how long a batch waits at most for calls in flight, in durable mode
 	AsyncFlush    time.Duration // how long a batch gathers in async mode
@@ -40,6 +42,8 @@ type Config struct {
 	Incident func(Incident)
 	// ObserveBatch is told of every batch that was tried: its size, how long it took, and whether it was stored.
 	ObserveBatch func(records int, took time.Duration, err error)
+	// GaveBack is told of what this node had idle of vaults and gave back, because others were short of it.
+	GaveBack func(vaults int, amount money.Amount)
 }
 
 // Incident is something that needs a look: a sentence, its cause, and the usage events it concerns.
@@ -57,4 +61,11 @@ type Stats struct {
 	HeldStroops int64 // reserved by them
 	Queued      int64 // records that wait for a writer
 	Failing     bool  // charges cannot be stored at present
+
+	// Since the start:
+	RecallsSent     int64 // by grants of this node
+	RecallsHeard    int64 // of any node, this one included
+	RecalledStroops int64 // idle here and given back
+	WaitsServed     int64 // calls that waited for other nodes' money and got it
+	WaitsRefused    int64
 }

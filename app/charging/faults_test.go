@@ -330,6 +330,7 @@ func storm(t *testing.T, rt *rapid.T, seed uint64, funds, faults int, async bool
 		}
 	}
 	tills := []*Charger{h.node(mode), h.node(mode)}
+	h.connect(tills...)
 	expiry, stopExpiry := context.WithCancel(context.Background())
 	var passes sync.WaitGroup
 	passes.Go(func() {

@@ -33,16 +33,19 @@ func (t *Charger) maintainLoop() {
 	tick := time.NewTicker(t.cfg.MaintainEvery)
 	defer tick.Stop()
 	for {
+		pass := t.maintain
 		select {
 		case <-tick.C:
-			ctx, cancel := context.WithTimeout(t.life, t.cfg.GrantTimeout)
-			if err := t.maintain(ctx); err != nil {
-				t.untended(err)
-			}
-			cancel()
+		case <-t.recalls.some:
+			pass = t.giveRecalled
 		case <-t.stopMaintenance:
 			return
 		}
+		ctx, cancel := context.WithTimeout(t.life, t.cfg.GrantTimeout)
+		if err := pass(ctx); err != nil {
+			t.untended(err)
+		}
+		cancel()
 	}
 }
 
@@ -61,7 +64,9 @@ func (t *Charger) maintain(ctx context.Context) error {
 		}
 		return true
 	})
-	err := errors.Join(t.renew(ctx, c.renew), t.giveBack(ctx, c.spare), t.finish(ctx, c.finish))
+	renewing := t.renew(ctx, c.renew)
+	_, returning := t.giveBack(ctx, c.spare)
+	err := errors.Join(renewing, returning, t.finish(ctx, c.finish))
 	for s, leases := range c.replace {
 		s.replaceSoon(leases)
 	}
@@ -142,23 +147,24 @@ func (a *account) renewed(k kept, open bool, asked time.Time) {
 	}
 }
 
-func (t *Charger) giveBack(ctx context.Context, spare []part) error {
+// giveBack returns how many stroops went back.
+func (t *Charger) giveBack(ctx context.Context, spare []part) (back int64, err error) {
 	if len(spare) == 0 {
-		return nil
+		return 0, nil
 	}
 	parts := make([]ports.LeasePart, len(spare))
 	for i, p := range spare {
 		parts[i] = p.part
 	}
 	if err := t.leases.Return(ctx, t.node, parts); err != nil {
-		return err // the next pass says it again
+		return 0, err // the next pass says it again
 	}
 	for _, p := range spare {
 		p.account.mu.Lock()
-		p.account.returned([]ports.LeasePart{p.part})
+		back += p.account.returned([]ports.LeasePart{p.part})
 		p.account.mu.Unlock()
 	}
-	return nil
+	return back, nil
 }
 
 // finish closes leases in the database and forgets them. On an error they stay and are closed by a later pass.

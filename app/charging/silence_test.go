@@ -340,6 +340,23 @@ func BenchmarkACharge(b *testing.B) {
 	})
 }
 
+// What a call costs while its node has money for it.
+func BenchmarkAReservation(b *testing.B) {
+	h := &house{bank: newHouse(nil).bank}
+	consumer := newID()
+	h.bank.Fund(consumer, money.FromStroops(1<<60))
+	charger := New(h.config(), h.bank, h.bank, time.Now, newID)
+	price := money.FromStroops(1)
+	b.ReportAllocs()
+	for b.Loop() {
+		hold, err := charger.Reserve(b.Context(), consumer, price)
+		if err != nil {
+			b.Fatal(err)
+		}
+		hold.Release()
+	}
+}
+
 // forgetful is a journal that stores nothing, at once.
 type forgetful struct{ ports.UsageJournal }
 

@@ -313,7 +313,8 @@ func TestTwoNodesOnOneVaultSpendItToTheLastStroopAndNoFurther(t *testing.T) {
 	address, key := seeded(t, upstream.URL)
 	handle := database(t, address)
 	price := fund(t, handle, calls)
-	one, two := launch(t, fast(address, upstream), "serve"), launch(t, fast(address, upstream), "serve")
+	kept := []string{"LEASE_IDLE_MS", "3600000", "LEASE_MAX_AGE_MS", "3600000"} // what is idle goes back when the other is short of it
+	one, two := launch(t, fast(address, upstream, kept...), "serve"), launch(t, fast(address, upstream, kept...), "serve")
 	origins := []string{one.listening(t), two.listening(t)}
 	crowd := newCrowd(key)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

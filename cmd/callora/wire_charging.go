@@ -11,12 +11,16 @@ import (
 	"github.com/CalloraOrg/callora-backend/app/charging"
 	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 	"github.com/CalloraOrg/callora-backend/domain/id"
+	"github.com/CalloraOrg/callora-backend/domain/money"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
 const (
 	// grantTimeout bounds how long a call waits for a lease.
 	grantTimeout = 3 * time.Second
+	// recallWait bounds how long a call waits for money that is idle on other nodes. They give it back within some 10 ms; a node
+	// whose notification is lost, within a second: that one serves the next call.
+	recallWait = 500 * time.Millisecond
 	// mostNamed bounds the usage events that one log line names.
 	mostNamed = 50
 )
@@ -29,11 +33,14 @@ func newCharger(cfg *config.Config, log *zap.Logger, m *metrics.Metrics, watch *
 	charger := charging.New(charging.Config{
 		Network: cfg.Stellar.Network, Mode: c.Mode,
 		LeaseTTL: c.LeaseTTL.D(), LeaseTarget: c.LeaseTarget.D(), LeaseIdle: c.LeaseIdle.D(), LeaseMaxAge: c.LeaseMaxAge.D(),
-		MaintainEvery: min(c.LeaseTTL.D()/10, time.Second), GrantTimeout: grantTimeout,
+		MaintainEvery: min(c.LeaseTTL.D()/10, time.Second), GrantTimeout: grantTimeout, RecallWait: recallWait,
 		BatchMax: c.BatchMax, DurableWait: c.BatchWait.D(), AsyncFlush: c.AsyncFlush.D(), QueueMax: c.QueueMax, Shards: c.Shards,
 		CommitTimeout: c.CommitTimeout.D(),
 		Incident:      func(i charging.Incident) { logIncident(log, i) },
 		ObserveBatch:  watch.ObserveBatch,
+		GaveBack: func(vaults int, amount money.Amount) {
+			log.Debug("gave idle money back, because other nodes are short of it", zap.Int("vaults", vaults), zap.Stringer("usdc", amount))
+		},
 	}, leases, journal, now, newID)
 	m.WatchCharging(func() metrics.ChargingState { return metrics.ChargingState(charger.Stats()) })
 	return charger

@@ -46,8 +46,22 @@ func newGateway(n gatewayNeeds) (*gateway.Gateway, error) {
 		LegacyUpstream: c.LegacyUpstream.URL, LegacyAllow: c.Ranges(), LegacyGuarded: c.Ranges() != nil,
 		Proxies: n.Config.Proxies(), Profiling: c.Profiling,
 	}, gateway.Deps{
-		Charger: n.Charger, Keys: n.Keys, Routes: n.Routes, Changes: n.Changes, Idempotency: n.Idempotency, Limiter: n.Limiter,
+		Charger: n.Charger, Keys: n.Keys, Routes: n.Routes, Changes: sharedFeed{n.Changes, n.Charger.Heed}, Idempotency: n.Idempotency, Limiter: n.Limiter,
 		NewID: n.NewID, Now: n.Now, Log: n.Log, Registry: n.Metrics.Registry, MarkUsed: n.Keys.MarkUsed, Observe: n.Metrics.Observe,
+	})
+}
+
+// sharedFeed is a feed that somebody else hears too: following it twice would cost two connections more. also must not block.
+type sharedFeed struct {
+	ports.ChangeFeed
+	also func([]ports.Change)
+}
+
+// Follow implements ports.ChangeFeed.
+func (f sharedFeed) Follow(ctx context.Context, started chan<- struct{}, on func([]ports.Change, time.Time)) error {
+	return f.ChangeFeed.Follow(ctx, started, func(changes []ports.Change, asOf time.Time) {
+		f.also(changes)
+		on(changes, asOf)
 	})
 }
 

@@ -36,6 +36,7 @@ type parts struct {
 	Gateway *gateway.Gateway
 	Jobs    []worker.Job
 	Charger *charging.Charger
+	Limits  *limits
 }
 
 // startNode returns when the node serves.
@@ -68,7 +69,7 @@ func startNode(ctx context.Context, cfg *config.Config, log *zap.Logger) (*node,
 func stagesOf(p parts, db pools) []stage {
 	follow, jobs := newFollower(p.Gateway, p.Log), newJobRunner(p.Jobs, p.Log)
 	return []stage{
-		{name: "connections", share: 60, stop: p.Server.stop,
+		{name: "connections", share: 58, stop: p.Server.stop,
 			start: func(ctx context.Context) error { return p.Server.open(ctx, p.Config.ListenHost(), p.Config.Port) }},
 		{name: "calls", share: 8, stop: func(ctx context.Context) error { return endCalls(ctx, p.Gateway, p.Calls, p.Log) },
 			means: "calls or tunnels that do not end were left behind; what they hold is not charged, and free again after LEASE_TTL_MS"},
@@ -80,6 +81,8 @@ func stagesOf(p parts, db pools) []stage {
 			means: "some keys show an earlier last use than they had"},
 		{name: "changes", share: 2, start: follow.start, stop: follow.stop,
 			means: "the change feed does not hear the end of its connection; nothing is lost"},
+		{name: "rate limits", share: 2, start: p.Limits.start, stop: p.Limits.stop,
+			means: "other nodes count this one for some seconds more, which matters only while the rate limits' store is away"},
 		{name: "database", share: 4, stop: db.close,
 			means: "the database does not answer; it ends the connections itself in time"},
 	}

@@ -37,7 +37,13 @@ func newCharger(cfg *config.Config, log *zap.Logger, m *metrics.Metrics, watch *
 		BatchMax: c.BatchMax, DurableWait: c.BatchWait.D(), AsyncFlush: c.AsyncFlush.D(), QueueMax: c.QueueMax, Shards: c.Shards,
 		CommitTimeout: c.CommitTimeout.D(),
 		Incident:      func(i charging.Incident) { logIncident(log, i) },
-		ObserveBatch:  watch.ObserveBatch,
+		ObserveBatch: func(records int, took time.Duration, err error) {
+			watch.ObserveBatch(records, took, err)
+			if err != nil { // between two attempts is a pause
+				log.Warn("charges could not be stored; paid calls are refused until they are, and it is tried again",
+					zap.Int("events", records), zap.Duration("durationMs", took), zap.Error(err))
+			}
+		},
 		GaveBack: func(vaults int, amount money.Amount) {
 			log.Debug("gave idle money back, because other nodes are short of it", zap.Int("vaults", vaults), zap.Stringer("usdc", amount))
 		},

@@ -11,15 +11,12 @@ import (
 	"github.com/CalloraOrg/callora-backend/adapters/gateway"
 	"github.com/CalloraOrg/callora-backend/adapters/metrics"
 	"github.com/CalloraOrg/callora-backend/adapters/postgres"
-	"github.com/CalloraOrg/callora-backend/adapters/ratelimit"
 	"github.com/CalloraOrg/callora-backend/app/charging"
 	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 	"github.com/CalloraOrg/callora-backend/ports"
 )
 
-var gatewayModule = fx.Module("gateway", fx.Provide(newLimiter, newGateway, func() *inFlight { return &inFlight{} }))
-
-func newLimiter(now ports.Clock) ports.Limiter { return ratelimit.New(now) }
+var gatewayModule = fx.Module("gateway", fx.Provide(newLimits, func(l *limits) ports.Limiter { return l }, newGateway, func() *inFlight { return &inFlight{} }))
 
 // gatewayNeeds is what the gateway is made of.
 type gatewayNeeds struct {

@@ -56,6 +56,9 @@ func (c *Config) check(given map[string]string, p Purpose) Error {
 	if _, err := egress.NewGuard(c.Gateway.HostAllowlist); err != nil {
 		fail("UPSTREAM_HOST_ALLOWLIST must be hosts separated by commas, such as api.internal,api.internal:8080,10.0.0.7,10.0.0.0/8")
 	}
+	if _, _, err := c.RateLimits.Store(); err != nil {
+		fail("RATE_LIMIT_STORE %v, or be memory", err)
+	}
 	c.checkOrigins(fail)
 	if p == Serving {
 		c.checkSecrets(fail)
@@ -127,7 +130,7 @@ func (c *Config) checkNumbers(fail func(string, ...any)) {
 		least int64
 	}{
 		{"SHUTDOWN_TIMEOUT_MS", c.ShutdownFor, 1000}, {"REST_RATE_LIMIT_WINDOW_MS", c.Rest.RateWindow, 1000},
-		{"HEALTH_CHECK_DB_TIMEOUT", c.Rest.HealthDB, 1}, {"PROXY_TIMEOUT_MS", g.Timeout, 1}, {"IDEMPOTENCY_LEASE_MS", g.ClaimLease, 1000},
+		{"RATE_LIMIT_STORE_TIMEOUT_MS", c.RateLimits.StoreTimeout, 1}, {"HEALTH_CHECK_DB_TIMEOUT", c.Rest.HealthDB, 1}, {"PROXY_TIMEOUT_MS", g.Timeout, 1}, {"IDEMPOTENCY_LEASE_MS", g.ClaimLease, 1000},
 		{"DB_CONN_TIMEOUT_MS", d.ConnTimeout, 1}, {"METERING_ASYNC_FLUSH_MS", m.AsyncFlush, 1},
 		{"METERING_COMMIT_TIMEOUT_MS", m.CommitTimeout, 100}, {"LEASE_TTL_MS", m.LeaseTTL, 1000},
 		{"LEASE_TARGET_MS", m.LeaseTarget, 1}, {"LEASE_IDLE_MS", m.LeaseIdle, 1}, {"LEASE_MAX_AGE_MS", m.LeaseMaxAge, 1},

@@ -6,6 +6,7 @@ import (
 	"net/url"
 
 	"github.com/CalloraOrg/callora-backend/adapters/httpkit"
+	"github.com/CalloraOrg/callora-backend/adapters/ratelimit/shared"
 	"github.com/CalloraOrg/callora-backend/app/charging"
 	"github.com/CalloraOrg/callora-backend/domain/vault"
 )
@@ -31,12 +32,13 @@ type Config struct {
 	AdminKey   Secret `env:"ADMIN_API_KEY"`
 	MetricsKey Secret `env:"METRICS_API_KEY"`
 
-	Database Database
-	Rest     Rest
-	Gateway  Gateway
-	Metering Metering
-	Stellar  Stellar
-	Jobs     Jobs
+	Database   Database
+	RateLimits RateLimits
+	Rest       Rest
+	Gateway    Gateway
+	Metering   Metering
+	Stellar    Stellar
+	Jobs       Jobs
 }
 
 // Database is where PostgreSQL is. URL wins over the single fields.
@@ -51,6 +53,23 @@ type Database struct {
 	IdleTimeout    Millis `env:"DB_IDLE_TIMEOUT_MS" envDefault:"30000"`
 	ConnTimeout    Millis `env:"DB_CONN_TIMEOUT_MS" envDefault:"2000"`
 	MigrateOnStart bool   `env:"MIGRATE_ON_START" envDefault:"false"`
+}
+
+// RateLimits says where the events of rate limits are counted: blank or memory for each node by itself, else in a store that all
+// nodes share.
+type RateLimits struct {
+	StoreURL     Secret `env:"RATE_LIMIT_STORE"`
+	StoreTimeout Millis `env:"RATE_LIMIT_STORE_TIMEOUT_MS" envDefault:"50"`
+	StorePrefix  string `env:"RATE_LIMIT_STORE_PREFIX" envDefault:"callora:"`
+}
+
+// Store is the store that nodes share; false when there is none.
+func (r RateLimits) Store() (s shared.Store, has bool, err error) {
+	if r.StoreURL == "" || r.StoreURL == "memory" {
+		return s, false, nil
+	}
+	s, err = shared.ParseURL(string(r.StoreURL))
+	return s, err == nil, err
 }
 
 // Rest bounds the REST API.
@@ -145,6 +164,9 @@ func (c *Config) Secrets() []string {
 		if p, ok := u.User.Password(); ok {
 			out = append(out, p)
 		}
+	}
+	if s, has, _ := c.RateLimits.Store(); has && s.Password() != "" {
+		out = append(out, s.Password())
 	}
 	return out
 }

@@ -18,12 +18,12 @@ import (
 func TestANodeStopsFromTheDoorToTheDatabase(t *testing.T) {
 	var order []string
 	total, shares := 0, map[string]int{}
-	for _, s := range stagesOf(parts{}, pools{}) {
+	for _, s := range stagesOf(parts{Limits: &limits{}}, pools{}) {
 		order = append(order, s.name)
 		total += s.share
 		shares[s.name] = s.share
 	}
-	want := []string{"connections", "calls", "jobs", "charging", "last use of keys", "changes", "database"}
+	want := []string{"connections", "calls", "jobs", "charging", "last use of keys", "changes", "rate limits", "database"}
 	if !slices.Equal(order, want) {
 		t.Errorf("stops as %q, want %q", order, want)
 	}

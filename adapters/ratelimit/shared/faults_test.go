@@ -23,7 +23,7 @@ func TestASilentNetworkCostsThreeCallsATimeOutAndIsHealed(t *testing.T) {
 	t.Parallel()
 	m, _ := embedded(t)
 	p := dbtest.NewProxy(t, "redis://"+m.Addr())
-	n := start(t, p.URL(), within(late))
+	n := start(t, p.URL(), within(late), connecting(2*time.Second))
 	n.says(t, shares)
 	if !n.Take("k", 2, time.Hour).Allowed || n.Up() != nil {
 		t.Fatal("it is not up")
@@ -67,7 +67,7 @@ func TestAStoreThatIsSilentAtTheStartStopsNoNode(t *testing.T) {
 	m, _ := embedded(t)
 	p := dbtest.NewProxy(t, "redis://"+m.Addr())
 	p.Silence()
-	n := start(t, p.URL(), within(late))
+	n := start(t, p.URL(), within(late), connecting(late))
 	n.says(t, away, p.URL()[len("redis://"):])
 	if !n.Take("k", 1, time.Hour).Allowed || n.Take("k", 1, time.Hour).Allowed {
 		t.Error("the node does not count by itself")
@@ -85,7 +85,7 @@ func TestANodeStopsWhileItConnectsToASilentStore(t *testing.T) {
 	m, _ := embedded(t)
 	p := dbtest.NewProxy(t, "redis://"+m.Addr())
 	p.Silence()
-	n := start(t, p.URL())
+	n := start(t, p.URL(), connecting(2*time.Second))
 	n.stop()
 }
 

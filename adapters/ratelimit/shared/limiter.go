@@ -23,6 +23,8 @@ type Config struct {
 	Now      ports.Clock   // of what this node counts by itself
 	Log      *zap.Logger
 	Registry prometheus.Registerer
+
+	ConnectTimeout time.Duration // to connect, and again to sign in; 0: a second
 }
 
 // Limiter implements ports.Limiter for all nodes together, while Run runs and the store answers; otherwise for this node alone,

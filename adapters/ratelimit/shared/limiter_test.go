@@ -16,7 +16,7 @@ func TestNodesOnOneStoreKeepTheContractTogether(t *testing.T) {
 		a, b := start(t, "redis://"+m.Addr()), start(t, "redis://"+m.Addr())
 		t.Cleanup(func() {
 			if n := a.metric(t, "ratelimit_fallback_total", "") + b.metric(t, "ratelimit_fallback_total", ""); n != 0 {
-				t.Errorf("%v decisions are not the store's", n)
+				t.Errorf("%v decisions are not the store's; the log says %q %q", n, a.said(), b.said())
 			}
 		})
 		return portstest.LimiterWorld{Limiter: a, Other: b, Advance: advance}

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	connectTimeout = time.Second // for each of: connecting, TLS, signing in
+	connectTimeout = time.Second // to connect (TLS included), and to sign in
 	mostWaiting    = 1024        // calls that wait for the store at once; the client's queue has room for four times as many
 	queueScale     = 12
 	mostFailures   = 3 // in a row; one may be a hiccup of this machine
@@ -38,22 +38,22 @@ type link struct {
 	lost     chan error  // and what for
 }
 
-// connect returns a link when the store has let us in.
-func connect(ctx context.Context, s Store) (*link, error) {
+// connect returns a link when the store has let us in. Connecting and signing in may take a time each.
+func connect(ctx context.Context, s Store, within time.Duration) (*link, error) {
 	k := &link{lost: make(chan error, 1)}
 	var once sync.Once
 	stop := func() bool { return true }
 	dial := func(context.Context, string, *net.Dialer, *tls.Config) (conn net.Conn, err error) {
 		err = errEnded
 		once.Do(func() {
-			if conn, err = s.dial(ctx); err == nil {
+			if conn, err = s.dial(ctx, within); err == nil {
 				k.conn, stop = conn, context.AfterFunc(ctx, func() { _ = conn.Close() }) // signing in knows no context
 			}
 		})
 		return conn, err
 	}
 	client, err := valkey.NewClient(valkey.ClientOption{
-		InitAddress: []string{s.address}, DialCtxFn: dial, Dialer: net.Dialer{Timeout: connectTimeout, KeepAlive: -1},
+		InitAddress: []string{s.address}, DialCtxFn: dial, Dialer: net.Dialer{Timeout: within, KeepAlive: -1},
 		Username: s.username, Password: s.password, SelectDB: s.db, ClientName: "callora", ClientSetInfo: valkey.DisableClientSetInfo,
 		ForceSingleClient: true, AlwaysPipelining: true, PipelineMultiplex: -1, RingScaleEachConn: queueScale,
 		DisableRetry: true, DisableCache: true, ReadBufferEachConn: buffer, WriteBufferEachConn: buffer,
@@ -66,8 +66,8 @@ func connect(ctx context.Context, s Store) (*link, error) {
 	return k, nil
 }
 
-func (s Store) dial(ctx context.Context) (net.Conn, error) {
-	d := net.Dialer{Timeout: connectTimeout}
+func (s Store) dial(ctx context.Context, within time.Duration) (net.Conn, error) {
+	d := net.Dialer{Timeout: within}
 	if s.tls != nil {
 		return (&tls.Dialer{NetDialer: &d, Config: s.tls}).DialContext(ctx, s.network, s.address)
 	}

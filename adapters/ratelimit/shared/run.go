@@ -1,6 +1,7 @@
 package shared
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -25,6 +26,10 @@ func (l *Limiter) Run(ctx context.Context) {
 	for {
 		began := time.Now()
 		k, err := l.enter(ctx)
+		if err == nil {
+			l.link.Store(k) // before anybody is told to go on
+			l.meters.up.Set(1)
+		}
 		l.tried.Do(func() { close(l.ready) })
 		if err == nil {
 			silent = false
@@ -55,7 +60,7 @@ func (l *Limiter) Ready() <-chan struct{} { return l.ready }
 
 // enter connects, and makes this node known. The store has then shown that it lets us write.
 func (l *Limiter) enter(ctx context.Context) (*link, error) {
-	k, err := connect(ctx, l.cfg.Store)
+	k, err := connect(ctx, l.cfg.Store, cmp.Or(l.cfg.ConnectTimeout, connectTimeout))
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +73,6 @@ func (l *Limiter) enter(ctx context.Context) (*link, error) {
 
 // serve lets calls use the connection until it is given up, and returns why; nil when ctx has ended.
 func (l *Limiter) serve(ctx context.Context, k *link) error {
-	l.link.Store(k)
-	l.meters.up.Set(1)
 	l.cfg.Log.Info("rate limits are shared through the store", zap.Stringer("store", l.cfg.Store), zap.Int64("nodes", l.nodes.Load()))
 	defer func() {
 		l.link.Store(nil)

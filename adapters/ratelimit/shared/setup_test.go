@@ -52,7 +52,8 @@ func start(t testing.TB, address string, options ...func(*Config)) *node {
 	}
 	n := &node{registry: prometheus.NewRegistry(), lines: make(chan string, 1000)}
 	cfg := Config{
-		Store: store, Prefix: "callora:test:", Node: system.NewID().String(), Timeout: 5 * time.Second, Now: time.Now,
+		ConnectTimeout: patience, // a busy machine takes its time for a handshake
+		Store:          store, Prefix: "callora:test:", Node: system.NewID().String(), Timeout: 5 * time.Second, Now: time.Now,
 		Registry: n.registry, Log: zap.New(lineCore{zapcore.DebugLevel, n.lines}),
 	}
 	for _, o := range options {
@@ -69,6 +70,8 @@ func start(t testing.TB, address string, options ...func(*Config)) *node {
 }
 
 func within(d time.Duration) func(*Config) { return func(c *Config) { c.Timeout = d } }
+
+func connecting(d time.Duration) func(*Config) { return func(c *Config) { c.ConnectTimeout = d } }
 
 // lineCore hands on each line of the log with its fields.
 type lineCore struct {
@@ -104,6 +107,14 @@ func (n *node) says(t testing.TB, words ...string) {
 	case <-time.After(patience):
 		t.Fatalf("the log says nothing, want %q", words)
 	}
+}
+
+// said is what the log has said, and nobody has waited for.
+func (n *node) said() (lines []string) {
+	for len(n.lines) > 0 {
+		lines = append(lines, <-n.lines)
+	}
+	return lines
 }
 
 const (

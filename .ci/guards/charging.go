@@ -68,8 +68,13 @@ var ofCharging = []guard{
 	},
 	{
 		"a call under an Idempotency-Key waits for its charge in async mode too", "app/charging/hold.go",
-		"t.cfg.Mode == Async && e.IdempotencyKey == \"\" {", "t.cfg.Mode == Async {",
+		"t.cfg.Mode == Async && e.IdempotencyKey == \"\" &&", "t.cfg.Mode == Async &&",
 		charging, "TestACallerBehindRecordsThatNobodyWaitsForIsAnsweredInTime",
+	},
+	{
+		"async calls wait for a database that is behind", "app/charging/hold.go",
+		" && !t.behind() {", " {",
+		charging, "TestAsyncCallsWaitForADatabaseThatIsBehindAndAFullQueueRefusesThem",
 	},
 	{
 		"no call is admitted while the journal does not answer", "app/charging/charger.go",

@@ -100,6 +100,10 @@ func (t *Charger) Reserve(ctx context.Context, consumer id.ID, price money.Amoun
 	}
 }
 
+// behind reports whether so much waits for the database that async calls wait for their charge as durable ones do: calls come no
+// faster than they are stored then, instead of running into the refusal at QueueMax, and less is lost by a node that dies.
+func (t *Charger) behind() bool { return t.queued.Load() >= int64(t.cfg.QueueMax+1)/2 }
+
 func (t *Charger) account(consumer id.ID) *account {
 	if a, ok := t.accounts.Load(consumer); ok {
 		return a.(*account)

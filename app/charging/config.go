@@ -15,7 +15,8 @@ type Mode string
 const (
 	// Durable answers when the event is on disk.
 	Durable Mode = "durable"
-	// Async answers at once; a node that dies loses at most its last flush interval of charges, in the buyers' favour.
+	// Async answers at once; a node that dies loses the charges that wait for the database, in the buyers' favour. From half of
+	// QueueMax on it answers as Durable does.
 	Async Mode = "async"
 )
 

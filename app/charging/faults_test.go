@@ -229,24 +229,37 @@ func TestAsyncAnswersAtOnceAndStoresSoon(t *testing.T) {
 	})
 }
 
-func TestAFullQueueRefusesCalls(t *testing.T) {
+func TestAsyncCallsWaitForADatabaseThatIsBehindAndAFullQueueRefusesThem(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		consumer := newID()
 		h.bank.Fund(consumer, usdc("100"))
-		charger := New(func() Config { c := h.config(); c.Mode, c.QueueMax = Async, 3; return c }(), h.bank, h.bank, time.Now, newID)
-		for range 3 {
+		charger := New(func() Config { c := h.config(); c.Mode, c.QueueMax = Async, 4; return c }(), h.bank, h.bank, time.Now, newID)
+		for range 2 {
 			if err := call(charger, consumer, usdc("1")); err != nil {
 				t.Fatal(err)
 			}
+		}
+		answers := make(chan error, 2)
+		for range 2 {
+			go func() { answers <- call(charger, consumer, usdc("1")) }()
+		}
+		synctest.Wait()
+		if len(answers) != 0 {
+			t.Errorf("%d calls did not wait, though half of the queue is full", len(answers))
 		}
 		if err := call(charger, consumer, usdc("1")); !errors.Is(err, usage.ErrNotRecorded) {
 			t.Errorf("a call on a full queue: %v", err)
 		}
 		charger.Start()
+		for range 2 {
+			if err := <-answers; err != nil {
+				t.Errorf("a call that waited: %v", err)
+			}
+		}
 		drain(t, charger)
-		h.wantSpent(consumer, usdc("3"))
+		h.wantSpent(consumer, usdc("4"))
 	})
 }
 

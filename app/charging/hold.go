@@ -27,7 +27,7 @@ func (h *hold) Charge(_ context.Context, e usage.Event) error {
 	e.Amount = money.FromStroops(h.price)
 	t := h.account.charger
 	n := &entry{hold: h, rec: usage.Record{Event: e}}
-	if t.cfg.Mode == Async && e.IdempotencyKey == "" {
+	if t.cfg.Mode == Async && e.IdempotencyKey == "" && !t.behind() {
 		return h.push(n)
 	}
 	c := t.callers.Get().(*caller)

@@ -13,13 +13,33 @@ var ofStores = []guard{
 	},
 	{
 		"the fence: a closed lease takes no charge", "adapters/postgres/append.go",
-		"WHERE l.state = 'open' AND l.epoch = b.epoch ORDER", "WHERE l.epoch = b.epoch ORDER",
+		"WHERE l.id = b.id AND l.closed_at IS NULL AND", "WHERE l.id = b.id AND",
 		stores, meeting + "/a_charge_is_fenced|" + contract + "/closing_a_lease",
 	},
 	{
-		"the fence holds against an expiry at the same moment", "adapters/postgres/append.go",
+		"the fence row by row: a closed lease takes no charge", "adapters/postgres/append.go",
+		"WHERE l.state = 'open' AND l.epoch = b.epoch ORDER", "WHERE l.epoch = b.epoch ORDER",
+		stores, "TestOneFencedRecordKeepsNoOtherBack",
+	},
+	{
+		"the fence row by row holds against an expiry at the same moment", "adapters/postgres/append.go",
 		" ORDER BY l.id FOR UPDATE OF l\n", "\n",
-		stores, meeting + "/a_charge_is_fenced",
+		stores, meeting + "/a_charge_with_an_Idempotency-Key_is_fenced",
+	},
+	{
+		"appends and renewals lock leases in one order", "adapters/postgres/append.go",
+		"          ORDER BY id) b", "          ) b",
+		stores, "TestAppendsAndRenewalsLockLeasesInOneOrder",
+	},
+	{
+		"a small table of leases is locked in the order of a large one", "adapters/postgres/append.go",
+		`, "enable_seqscan": "off"}`, "}",
+		stores, "TestAppendsAndRenewalsLockLeasesInOneOrder",
+	},
+	{
+		"what leases pay is what their events cost", "adapters/postgres/append.go",
+		"a) <> (SELECT COALESCE(sum(a), 0)", "a) < (SELECT COALESCE(sum(a), 0) * 0",
+		stores, "TestWhatLeasesPayIsWhatTheirEventsCost",
 	},
 	{
 		"a void waits for the append under way", "adapters/postgres/void.go",
@@ -28,8 +48,13 @@ var ofStores = []guard{
 	},
 	{
 		"what was sent before a void is refused after it", "adapters/postgres/append.go",
-		"WHERE l.state = 'open' AND l.epoch = b.epoch ORDER", "WHERE l.state = 'open' ORDER",
+		"l.closed_at IS NULL AND l.epoch = b.epoch\n", "l.closed_at IS NULL\n",
 		stores, "TestAnAppendThatArrivesAfterTheVoidIsRefused",
+	},
+	{
+		"what was sent before a void is refused after it, row by row", "adapters/postgres/append.go",
+		"WHERE l.state = 'open' AND l.epoch = b.epoch ORDER", "WHERE l.state = 'open' ORDER",
+		stores, "TestOneFencedRecordKeepsNoOtherBack",
 	},
 	{
 		"an append that waits for a void sees its epoch", "adapters/postgres/void.go",
@@ -65,17 +90,17 @@ var ofStores = []guard{
 	},
 	{
 		"nothing is charged to a lease that is not as expected", "adapters/postgres/append.go",
-		"`(SELECT count(*) FROM open) = cardinality($12::uuid[])`", "`(SELECT count(*) FROM open) <= cardinality($12::uuid[])`",
+		"WHEN (SELECT count(*) FROM paid) < cardinality($12::uuid[]) THEN", "WHEN (SELECT count(*) FROM paid) < 0 THEN",
 		stores, "TestOneFencedRecordKeepsNoOtherBack",
 	},
 	{
 		"of some events that cannot be charged the others are", "adapters/postgres/append.go",
-		"IN (SELECT id, epoch FROM open))`", "IN (SELECT id, epoch FROM open)) AND ` + allAsExpected",
+		"IN (SELECT id, epoch FROM open))%", "IN (SELECT id, epoch FROM open)) AND (SELECT count(*) FROM open) = cardinality($12::uuid[])%",
 		stores, "TestOneFencedRecordKeepsNoOtherBack",
 	},
 	{
 		"a batch that was perhaps stored can be sent again", "adapters/postgres/journal.go",
-		"pq.As(err, pqerror.UniqueViolation) == nil {", "pq.As(err, pqerror.LockNotAvailable) == nil {",
+		"pq.As(err, pqerror.UniqueViolation, ", "pq.As(err, ",
 		stores, "TestABatchIsStoredAsItWasSent",
 	},
 	{
@@ -312,13 +337,18 @@ var ofStores = []guard{
 		stores, "TestAThousandDaysOfUsage/are_not_locked",
 	},
 	{
+		"a lease knows the bounds of its events, row by row", "adapters/postgres/append.go",
+		", first_event = least(l.first_event, o.first), last", ", last",
+		stores, "TestOneFencedRecordKeepsNoOtherBack",
+	},
+	{
 		"a revenue pass reads only days that it needs", "adapters/postgres/revenue.go",
 		"AND id BETWEEN '%[1]s' AND '%[2]s'\n", "AND '%[1]s' <> '%[2]s'\n",
 		stores, "TestAThousandDaysOfUsage/are_not_locked",
 	},
 	{
 		"a lease knows the bounds of its events", "adapters/postgres/append.go",
-		", first_event = least(l.first_event, o.first), last", ", last",
+		", first_event = least(l.first_event, b.first), last", ", last",
 		stores, "TestAThousandDaysOfUsage/are_not_locked",
 	},
 	{

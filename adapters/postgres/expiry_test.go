@@ -24,6 +24,19 @@ func TestWhatMeetsTheExpiryPassFindsTheLeaseClosed(t *testing.T) {
 				t.Errorf("the charge is %v, %v; want fenced", got, err)
 			}
 		},
+		"a charge with an Idempotency-Key is fenced": func(t *testing.T, w portstest.ChargingWorld, _ id.ID, _, next usage.Record) {
+			claim := ports.IdempotencyClaim{
+				Consumer: next.UserID, Key: "key", Event: next.ID, Fingerprint: []byte("print"), Lease: time.Minute, Retention: time.Hour,
+			}
+			if got, err := w.Idempotency.Claim(t.Context(), claim); err != nil || got.Outcome != ports.IdempotencyClaimed {
+				t.Errorf("the key is %+v, %v", got, err)
+			}
+			next.IdempotencyKey, next.IdempotencyClaim = claim.Key, claim.Event
+			got, err := w.Journal.Append(t.Context(), []usage.Record{next})
+			if err != nil || got[0] != ports.Fenced {
+				t.Errorf("the charge is %v, %v; want fenced", got, err)
+			}
+		},
 		"a charge is voided, and its vault owes it no more": func(t *testing.T, w portstest.ChargingWorld, _ id.ID, paid, _ usage.Record) {
 			if kept, err := w.Journal.Void(t.Context(), []usage.Record{paid}); err != nil || len(kept) != 0 {
 				t.Errorf("%v stay, %v; want none", kept, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
@@ -24,9 +25,9 @@ type Journal struct {
 func NewJournal(db *sqlx.DB) *Journal {
 	return &Journal{
 		db:     db,
-		usual:  prepared{query: appendStatement{where: allAsExpected}.text()},
-		others: prepared{query: appendStatement{where: asExpected, conflict: onlyNew}.text()},
-		keyed:  prepared{query: appendStatement{where: asExpected + onlyClaimed, conflict: onlyNew, locks: claimedKeys, then: answerKeys}.text()},
+		usual:  prepared{query: appendWhole},
+		others: prepared{query: fmt.Sprintf(appendRows, "", "", "")},
+		keyed:  prepared{query: fmt.Sprintf(appendRows, claimedKeys, onlyClaimed, answerKeys)},
 	}
 }
 
@@ -36,7 +37,7 @@ func (j *Journal) Append(ctx context.Context, batch []usage.Record) ([]ports.Rec
 	if again > 0 {
 		return j.appendParts(ctx, batch[:again], batch[again:])
 	}
-	written, err := j.write(ctx, appendArgs(batch), keys, len(batch))
+	written, err := j.write(ctx, batch, keys)
 	if err != nil {
 		return nil, rejected(fmt.Errorf("append %d usage events: %w", len(batch), err))
 	}
@@ -50,13 +51,14 @@ func (j *Journal) Append(ctx context.Context, batch []usage.Record) ([]ports.Rec
 	return outcomes, nil
 }
 
-// write returns how many of n events it has written.
-func (j *Journal) write(ctx context.Context, args, keys []any, n int) (int, error) {
+// write returns how many events of the batch it has written.
+func (j *Journal) write(ctx context.Context, batch []usage.Record, keys []any) (int, error) {
+	args, sums := appendArgs(batch)
 	if keys != nil {
-		return run(ctx, j.db, &j.keyed, append(args, keys...))
+		return run(ctx, j.db, &j.keyed, slices.Concat(args, keys))
 	}
-	written, err := run(ctx, j.db, &j.usual, args)
-	if written == n || err != nil && pq.As(err, pqerror.UniqueViolation) == nil {
+	written, err := run(ctx, j.db, &j.usual, slices.Concat(args, []any{sums}))
+	if pq.As(err, pqerror.UniqueViolation, pqerror.InvalidTextRepresentation) == nil {
 		return written, err
 	}
 	return run(ctx, j.db, &j.others, args) // nothing was written

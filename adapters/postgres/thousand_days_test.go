@@ -27,7 +27,7 @@ type thousandDays struct {
 
 func newThousandDays(t *testing.T) thousandDays {
 	url := dbtest.URLOfYears(t)
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, Settings: map[string]string{"plan_cache_mode": "force_generic_plan"}})
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, Settings: postgres.ChargingSettings()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,7 @@ func openPools(ctx context.Context, cfg *config.Config) (p pools, err error) {
 	}
 	c := cfg.Database.Postgres()
 	c.MaxOpen, c.ApplicationName = cfg.Metering.Shards+moreForMoney, "callora-charging"
-	c.Settings = map[string]string{"plan_cache_mode": "force_generic_plan"} // one plan fits every batch; making it anew costs 10%
+	c.Settings = postgres.ChargingSettings()
 	if p.money, err = postgres.Open(ctx, c); err != nil {
 		return p, errors.Join(err, p.main.Close())
 	}

@@ -38,7 +38,7 @@ here too; rate limits are wide unless set. Ctrl-C stops everything.`,
 			o.Out, o.Err = c.out, c.err
 			ctx, stop := untilSignal(ctx)
 			defer stop()
-			tuneMemory()
+			tuneRuntime()
 			err := demo.Run(ctx, o, func(ctx context.Context, cfg *config.Config, log *zap.Logger) (demo.Node, error) {
 				return startNode(ctx, cfg, log)
 			})

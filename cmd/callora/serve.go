@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -51,7 +50,7 @@ ends the process at once; its leases then expire and nothing is lost but time.`,
 }
 
 func serve(ctx context.Context, c console, cfg *config.Config) error {
-	tuneMemory()
+	tuneRuntime()
 	log, flush, err := logging.New(logging.Config{Level: cfg.LogLevel, Out: c.err, Secrets: cfg.Secrets()})
 	if err != nil {
 		return err
@@ -107,16 +106,6 @@ func endSignals() []os.Signal {
 		signals = append(signals, syscall.SIGHUP)
 	}
 	return signals
-}
-
-// gcPercent is what serve runs with when the environment says nothing: a gateway's live heap is small and its garbage is
-// plenty, so collecting at five times the live heap instead of twice it buys throughput with some tens of megabytes.
-const gcPercent = 400
-
-func tuneMemory() {
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 }
 
 // checkHealth is the health check of containers that hold nothing but this binary.

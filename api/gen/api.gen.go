@@ -435,7 +435,7 @@ type ErrorDetailCode string
 
 // Health defines model for Health.
 type Health struct {
-	// Checks api, database, and soroban_rpc and horizon where they are watched
+	// Checks api, database, and where they are used rate_limit_store, soroban_rpc and horizon
 	Checks    map[string]HealthStatus `json:"checks"`
 	Service   string                  `json:"service"`
 	Status    HealthStatus            `json:"status"`

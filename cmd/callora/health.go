@@ -15,13 +15,16 @@ import (
 	"github.com/CalloraOrg/callora-backend/cmd/callora/config"
 )
 
-// healthChecks are what GET /api/health asks. Without the database nothing works; the chain's services are watched only
-// when they are configured. Half of a time-out is slow: a threshold at the time-out itself could never be seen.
-func healthChecks(cfg *config.Config, handle *sqlx.DB) []health.Check {
+// healthChecks are what GET /api/health asks. Without the database nothing works; the chain's services and the store of
+// rate limits are watched only when they are configured. Half of a time-out is slow: a threshold at the time-out itself could never be seen.
+func healthChecks(cfg *config.Config, handle *sqlx.DB, l *limits) []health.Check {
 	checks := []health.Check{check("database", cfg.Rest.HealthDB.D(), func(ctx context.Context) error {
 		return handle.PingContext(ctx)
 	})}
 	checks[0].Critical = true
+	if l.up != nil {
+		checks = append(checks, check("rate_limit_store", cfg.RateLimits.StoreTimeout.D(), func(context.Context) error { return l.up() }))
+	}
 	s := cfg.Stellar
 	if s.RPCEnabled {
 		checks = append(checks, watched("soroban_rpc", s.RPCTimeout.D(), stellarprobe.RPC, s.RPCURL.URL))

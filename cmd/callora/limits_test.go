@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -26,15 +27,33 @@ func TestNodesShareRateLimitsThroughTheirStore(t *testing.T) {
 	if served, refused := crowd.count(http.StatusOK), crowd.count(http.StatusTooManyRequests); served != 10 || refused != 10 {
 		t.Errorf("%d served and %d refused, want 10 and 10", served, refused)
 	}
+	wantHealth(t, origins[0], "ok", "ok")
 	store.Close()
 	alone := launch(t, settings, "serve")
 	if status := newCrowd(key).call(alone.listening(t)); status != http.StatusOK {
 		t.Errorf("a node without its store answers %d", status)
 	}
+	wantHealth(t, alone.listening(t), "degraded", "down")
 	for _, p := range []*process{one, two, alone} {
 		p.finish(t)
 	}
 	if log := alone.stdout.text() + alone.stderr.text(); !strings.Contains(log, "the rate limits' store is away") || strings.Contains(log, "hunter22") {
 		t.Errorf("the log says %s", log)
+	}
+}
+
+// wantHealth expects a node that can be used, in the state status, and its store in the state store.
+func wantHealth(t *testing.T, origin, status, store string) {
+	t.Helper()
+	res, body := get(t, origin+"/api/health")
+	var got struct {
+		Status string
+		Checks map[string]string
+	}
+	if err := json.Unmarshal([]byte(body), &got); err != nil || res.StatusCode != http.StatusOK {
+		t.Errorf("health is %d %s, %v", res.StatusCode, body, err)
+	}
+	if got.Status != status || got.Checks["rate_limit_store"] != store {
+		t.Errorf("health is %s; want %s, and the store %s", body, status, store)
 	}
 }

@@ -17,6 +17,7 @@ type limits struct {
 	runner
 	ports.Limiter
 	ready <-chan struct{}
+	up    func() error // nil: there is no store
 }
 
 func newLimits(cfg *config.Config, log *zap.Logger, m *metrics.Metrics, now ports.Clock, newID ports.NewID) (*limits, error) {
@@ -33,7 +34,7 @@ func newLimits(cfg *config.Config, log *zap.Logger, m *metrics.Metrics, now port
 		Store: store, Prefix: cfg.RateLimits.StorePrefix, Node: newID().String(), Timeout: cfg.RateLimits.StoreTimeout.D(), Now: now,
 		Log: log, Registry: m.Registry,
 	})
-	return &limits{runner: runner{run: l.Run}, Limiter: l, ready: l.Ready()}, nil
+	return &limits{runner: runner{run: l.Run}, Limiter: l, ready: l.Ready(), up: l.Up}, nil
 }
 
 // start returns when the store has been found, or is known to be away: the first calls count like all others.

@@ -54,8 +54,8 @@ func newMetering(reader *postgres.UsageReader, now ports.Clock) api.Metering {
 	return api.Metering{GetUsage: metering.GetUsage{Reader: reader, Now: now}}
 }
 
-func newHealth(cfg *config.Config, handle *sqlx.DB, now ports.Clock) health.CheckHealth {
-	return health.CheckHealth{Checks: healthChecks(cfg, handle), Now: now}
+func newHealth(cfg *config.Config, handle *sqlx.DB, l *limits, now ports.Clock) health.CheckHealth {
+	return health.CheckHealth{Checks: healthChecks(cfg, handle, l), Now: now}
 }
 
 // restHandler keeps the REST API's handler apart from others in the wiring.

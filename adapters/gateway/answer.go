@@ -12,8 +12,8 @@ import (
 )
 
 // wholeMost is the size up to which an answer is read whole and charged before its header is sent, so that a failed charge
-// can still be told as 503.
-const wholeMost = 32 << 10
+// can still be told as 503, and all of it is one write.
+const wholeMost = 64 << 10
 
 // answered handles the upstream's header: it decides whether the call is charged, and when.
 func (c *call) answered(res *http.Response) error {
@@ -103,19 +103,19 @@ func (c *call) begin(status int) {
 
 // answerSmall reads the whole body, charges, and only then lets anything out.
 func (c *call) answerSmall(res *http.Response) error {
-	buf := buffers.Get()
-	n, err := io.ReadFull(res.Body, buf[:res.ContentLength])
+	buf := bufferOf(res.ContentLength)
+	n, err := io.ReadFull(&moving{res.Body, &c.watch}, buf.bytes[:res.ContentLength])
 	_ = res.Body.Close() // it was read to its end, or is given up
 	if err == nil {
 		err = c.brokenOff()
 	}
 	if err != nil {
-		buffers.Put(buf)
+		buf.free()
 		return fmt.Errorf("the upstream's answer broke off after %d of %d bytes: %w", n, res.ContentLength, err)
 	}
 	body := &pooled{buf: buf}
-	body.Reset(buf[:n])
-	if err := c.answerWhole(res, buf[:n]); err != nil {
+	body.Reset(buf.bytes[:n])
+	if err := c.answerWhole(res, buf.bytes[:n]); err != nil {
 		_ = body.Close()
 		return err
 	}
@@ -163,17 +163,31 @@ func sizeOf(h http.Header) (bytes int) {
 	return bytes
 }
 
+// moving is an answer that has not come whole yet: each piece is progress, as it is of a stream.
+type moving struct {
+	io.Reader
+	watch *watchdog
+}
+
+func (m *moving) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	if n < len(p) {
+		m.watch.progress()
+	}
+	return n, err
+}
+
 // pooled is a body in a pooled buffer.
 type pooled struct {
 	bytes.Reader
-	buf []byte
+	buf *buffer
 }
 
 // Close gives the buffer back; the proxy closes a body once it has copied it, and may do so twice.
 func (p *pooled) Close() error {
 	if p.buf != nil {
 		p.Reset(nil)
-		buffers.Put(p.buf)
+		p.buf.free()
 		p.buf = nil
 	}
 	return nil

@@ -99,19 +99,27 @@ func TestAStreamThatBreaksIsCutAndNotCharged(t *testing.T) {
 	}
 }
 
-func TestALongStreamThatMovesLives(t *testing.T) {
+func TestALongAnswerThatMovesLives(t *testing.T) {
 	t.Parallel()
-	h := open(t, func(w http.ResponseWriter, r *http.Request) {
-		for range 13 {
-			fmt.Fprint(w, ".")
-			w.(http.Flusher).Flush()
-			wait(r.Context(), 100*time.Millisecond)
-		}
-	}, within(time.Second))
-	if got := h.get("/cheap"); got.err != nil || string(got.body) != "............." {
-		t.Errorf("%q, %v", got.body, got.err)
+	for name, length := range map[string]string{"a stream": "", "a small answer": "13"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := open(t, func(w http.ResponseWriter, r *http.Request) {
+				if length != "" {
+					w.Header().Set("Content-Length", length)
+				}
+				for range 13 {
+					fmt.Fprint(w, ".")
+					w.(http.Flusher).Flush()
+					wait(r.Context(), 100*time.Millisecond)
+				}
+			}, within(time.Second))
+			if got := h.get("/cheap"); got.err != nil || string(got.body) != "............." {
+				t.Errorf("%q, %v", got.body, got.err)
+			}
+			h.wantCharges("0.01")
+		})
 	}
-	h.wantCharges("0.01")
 }
 
 // A caller who hangs up pays for an answer that had begun, and for nothing before.

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -55,7 +54,7 @@ const (
 
 func newProxy(engine http.RoundTripper, zl *zap.Logger) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Transport: engine, BufferPool: buffers, ErrorLog: log.New(logWriter{zl}, "", 0),
+		Transport: engine, ErrorLog: log.New(logWriter{zl}, "", 0),
 		Rewrite:        func(pr *httputil.ProxyRequest) { callOf(pr.In.Context()).address(pr.Out) },
 		ModifyResponse: func(res *http.Response) error { return callOf(res.Request.Context()).answered(res) },
 		ErrorHandler:   func(_ http.ResponseWriter, r *http.Request, err error) { callOf(r.Context()).failed(err) },
@@ -168,19 +167,6 @@ func isTooLarge(err error) bool {
 	_, ok := errors.AsType[*http.MaxBytesError](err)
 	return ok
 }
-
-// buffers are what bodies are copied through.
-var buffers = &bufferPool{sync.Pool{New: func() any { return new([copySize]byte) }}}
-
-const copySize = 32 << 10
-
-type bufferPool struct{ pool sync.Pool }
-
-// Get implements httputil.BufferPool.
-func (p *bufferPool) Get() []byte { return p.pool.Get().(*[copySize]byte)[:] }
-
-// Put implements httputil.BufferPool. It takes back what Get gave, and nothing else.
-func (p *bufferPool) Put(b []byte) { p.pool.Put((*[copySize]byte)(b)) }
 
 // logWriter takes what the proxy has to say, e.g. that a copy was cut.
 type logWriter struct{ log *zap.Logger }

@@ -180,12 +180,12 @@ func (c *call) sendBody(res *http.Response) error {
 	if flush {
 		c.flush()
 	}
-	buf := buffers.Get()
-	defer buffers.Put(buf)
+	buf := bufferOf(copySize)
+	defer buf.free()
 	for {
-		n, err := res.Body.Read(buf)
+		n, err := res.Body.Read(buf.bytes)
 		if n > 0 {
-			if _, err := c.out.Write(buf[:n]); err != nil {
+			if _, err := c.out.Write(buf.bytes[:n]); err != nil {
 				return err
 			}
 			if flush {

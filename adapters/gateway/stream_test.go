@@ -78,7 +78,7 @@ func TestEventsArriveWhenTheyAreSent(t *testing.T) {
 
 func TestTheEndIsHeldBackUntilTheChargeIsSafe(t *testing.T) {
 	t.Parallel()
-	for name, length := range map[string]string{"known length": "60000", "unknown length": ""} {
+	for name, length := range map[string]string{"known length": "100000", "unknown length": ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := open(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -87,7 +87,7 @@ func TestTheEndIsHeldBackUntilTheChargeIsSafe(t *testing.T) {
 				}
 				_, _ = w.Write(make([]byte, 40_000))
 				w.(http.Flusher).Flush()
-				_, _ = w.Write(make([]byte, 20_000))
+				_, _ = w.Write(make([]byte, 60_000))
 			})
 			charging, safe := make(chan struct{}), make(chan struct{})
 			h.ledger.set(func(l *ledger) { l.before = func() { close(charging); <-safe } })
@@ -99,7 +99,7 @@ func TestTheEndIsHeldBackUntilTheChargeIsSafe(t *testing.T) {
 			whole := make(chan error, 1)
 			go func() {
 				n, err := io.Copy(io.Discard, res.Body)
-				if n != 60_000 {
+				if n != 100_000 {
 					err = fmt.Errorf("%d bytes, %w", n, err)
 				}
 				whole <- err

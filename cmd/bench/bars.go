@@ -49,8 +49,8 @@ func (f *findings) judge() (bars []bar) {
 		}
 	}
 	for _, s := range f.Spread {
-		bars = append(bars, atMost("GET, "+s.Mode+", cost of many keys", median(s.Cost), mostCost, "%"),
-			atMost("GET, "+s.Mode+", cost of a crowd of consumers", median(s.Crowd), mostCrowdCost, "%"))
+		bars = append(bars, atMost("GET, "+s.Mode+", cost of many keys", median(s.Many.cost()), mostCost, "%"),
+			atMost("GET, "+s.Mode+", cost of a crowd of consumers", median(s.Crowd.cost()), mostCrowdCost, "%"))
 	}
 	for i, w := range f.Writer {
 		if i == 0 {

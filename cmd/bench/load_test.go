@@ -122,7 +122,10 @@ func TestJudgeMarksWhatMissesItsBar(t *testing.T) {
 			Rates:     []rate{{Target: bare, Ratio: []float64{1}}, {Target: async, Ratio: []float64{0.9, 1.2, 1.3}}, {Target: durable, Ratio: []float64{0.94}}},
 			Latencies: []latency{{Target: bare, P99: []float64{1000}}, {Target: async, P99: []float64{900}}, {Target: durable, P99: []float64{9100}}},
 		}},
-		Spread: []spread{{Mode: async, Cost: []float64{-2}, Crowd: []float64{31}}, {Mode: durable, Cost: []float64{16}, Crowd: []float64{29}}},
+		Spread: []spread{
+			{Mode: async, Many: rate{Ratio: []float64{1.02}}, Crowd: rate{Ratio: []float64{0.69}}},
+			{Mode: durable, Many: rate{Ratio: []float64{0.84}}, Crowd: rate{Ratio: []float64{0.71}}},
+		},
 		Writer: []writing{{Batch: 2000, RowsPerSec: 150_000, Right: true}, {Batch: 64, RowsPerSec: 1, Right: true}},
 		Books:  []books{{Charged: 5, Events: 5}, {Charged: 5, Events: 4}},
 	}

@@ -33,7 +33,6 @@ type options struct {
 	latencyRounds int
 	latencyFor    time.Duration
 	share         float64
-	spreadRounds  int
 	keys          int
 	writerFor     time.Duration
 	only          []string
@@ -49,7 +48,7 @@ type options struct {
 // quick is what -quick changes: a run that shows that everything works, not how fast.
 func (o *options) quick() {
 	o.rounds, o.slices, o.roundFor, o.warmUp, o.cooldown = 1, 1, time.Second/2, time.Second/4, false
-	o.latencyRounds, o.spreadRounds, o.latencyFor, o.writerFor, o.keys = 1, 1, time.Second, time.Second, 2000
+	o.latencyRounds, o.latencyFor, o.writerFor, o.keys = 1, time.Second, time.Second, 2000
 }
 
 func (o options) does(part string) bool { return len(o.only) == 0 || slices.Contains(o.only, part) }
@@ -70,7 +69,6 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.latencyRounds, "latency-rounds", 3, "the same for latency")
 	f.DurationVar(&o.latencyFor, "latency-round", 5*time.Second, "the same for latency")
 	f.Float64Var(&o.share, "load", 0.7, "arrivals for latency, as a share of durable's own throughput")
-	f.IntVar(&o.spreadRounds, "spread-rounds", 3, "the same for the large marketplace")
 	f.IntVar(&o.keys, "keys", 10_000, "APIs and keys of the large marketplace")
 	f.DurationVar(&o.writerFor, "writer", 6*time.Second, "how long the batch writer writes")
 	f.Func("only", "parts to run, separated by commas: "+strings.Join(parts, ", ")+" (default: all)", func(s string) error {
@@ -105,8 +103,8 @@ func parse(args []string) (options, error) {
 	if quick {
 		o.quick()
 	}
-	if o.conns < 1 || o.rounds < 1 || o.slices < 1 || o.latencyRounds < 1 || o.spreadRounds < 1 || o.keys < 1 || o.share <= 0 {
-		return o, errors.New("-connections, -rounds, -slices, -latency-rounds, -spread-rounds, -keys and -load must be above zero")
+	if o.conns < 1 || o.rounds < 1 || o.slices < 1 || o.latencyRounds < 1 || o.keys < 1 || o.share <= 0 {
+		return o, errors.New("-connections, -rounds, -slices, -latency-rounds, -keys and -load must be above zero")
 	}
 	return o, nil
 }

@@ -60,10 +60,13 @@ func (f *findings) write(out io.Writer, bars []bar) error {
 	}
 	if len(f.Spread) > 0 {
 		p("\nGET, many APIs and keys (%d of each) of %d consumers against one key of one; with %d consumers besides\n", f.Keys, fewConsumers, crowdOfConsumers)
-		p("\tone, calls/s\tmany, calls/s\tcost\tleast\tmost\tcrowd\tleast\tmost\t")
+		p("\tcalls/s\tcost\tleast\tmost\tgenerator\tupstream\tproxy\tdatabase\tsum\t")
 		for _, s := range f.Spread {
-			p("%s\t%.0f\t%.0f\t%.1f%%\t%.1f%%\t%.1f%%\t%.1f%%\t%.1f%%\t%.1f%%\t", s.Mode, median(s.One), median(s.Many), median(s.Cost),
-				slices.Min(s.Cost), slices.Max(s.Cost), median(s.Crowd), slices.Min(s.Crowd), slices.Max(s.Crowd))
+			for i, r := range []rate{s.One, s.Many, s.Crowd} {
+				name, cost, c := [...]string{"one", "many", "crowd"}[i], r.cost(), middle(r.CPU)
+				p("%s, %s\t%.0f\t%.1f%%\t%.1f%%\t%.1f%%\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t", s.Mode, name, median(r.Calls), median(cost),
+					slices.Min(cost), slices.Max(cost), c.Generator, c.Upstream, c.Proxy, c.Database, median(each(r.CPU, cpu.sum)))
+			}
 		}
 	}
 	if len(f.Nodes) > 0 {

@@ -328,12 +328,12 @@ var ofStores = []guard{
 	},
 	{
 		"a repeated batch is looked for where it can be", "adapters/postgres/journal.go",
-		"FROM usage_events WHERE `+amongEvents(batch))", "FROM usage_events WHERE id = ANY ($1::uuid[])`, appendArgs(batch)[0])",
+		"FROM usage_events WHERE `+amongEvents(batch))", "FROM usage_events WHERE id = ANY ($1::uuid[])`, func() any { a, _ := appendArgs(batch); return a[0] }())",
 		stores, "TestAThousandDaysOfUsage/do_not_slow",
 	},
 	{
 		"a void looks where its events can be", "adapters/postgres/void.go",
-		"amount FROM usage_events WHERE `+amongEvents(v.batch))", "amount FROM usage_events WHERE id = ANY ($1::uuid[])`, appendArgs(v.batch)[0])",
+		"amount FROM usage_events WHERE `+amongEvents(v.batch))", "amount FROM usage_events WHERE id = ANY ($1::uuid[])`, func() any { a, _ := appendArgs(v.batch); return a[0] }())",
 		stores, "TestAThousandDaysOfUsage/are_not_locked",
 	},
 	{
